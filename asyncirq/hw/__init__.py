@@ -1,0 +1,25 @@
+"""Model the silicon: wires, messages, interrupt controllers, timers, the descriptor table and the CPU.
+
+Silicon only: no file here knows what a kernel does with an interrupt, and nothing here imports kernel code. The glue that
+writes these registers on behalf of the kernel lives in ``asyncirq.irqchip``.
+
+Everything is plain ``def``, because a signal takes no CPU time of its own; the exceptions are the CPU (``cpu.py``) and the
+``run()`` of a controller with a bus in front of it (``ioapic.py``), which are tasks in virtual time.
+
+A controller file reads from top to bottom in the order in which a signal is handled: *decide* (what would be sent),
+*recompute* (the one function that derives the output), *inputs* (what may change the state), *acknowledge* (the CPU's
+answer), *bus* (registers, and what others may ask). Every input ends in recompute; an output is assigned nowhere else.
+
+| file | chip |
+| --- | --- |
+| ``line.py`` | a wire: edges and levels, several drivers |
+| ``msi.py`` | a memory write that is an interrupt |
+| ``apic_message.py``, ``apic_bus.py`` | what travels between APICs, and who gets it |
+| ``ioapic.py``, ``ioapic_regs.py`` | from a pin to a message |
+| ``lapic.py`` | from a message to a vector for one CPU: IRR, ISR, priorities, INTA, EOI, IPIs |
+| ``lapic_lvt.py``, ``lapic_timer.py`` | the sources of one CPU: timer, error, thermal, LINT pins |
+| ``lapic_icr.py``, ``lapic_startup.py`` | IPIs; INIT and SIPI |
+| ``lapic_regs.py`` | the register window: memory page, x2APIC, base register |
+| ``idt.py`` | from a vector to a gate |
+| ``cpu.py`` | where the interrupt is taken |
+"""

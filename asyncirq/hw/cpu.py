@@ -1,0 +1,283 @@
+"""Model one CPU: the interrupt flag, the interrupt window, and the three ways to park a software context.
+
+An interrupt is a call that the interrupted code did not write: it runs nested inside the ``await`` of whatever it
+interrupted. ``spend`` lets CPU time pass, ``stall`` keeps the CPU until a word is ready, ``switch_to`` gives the CPU to
+another thread; interrupts and NMIs nest in the first two.
+
+The window loops over the CPU that the thread is on *now*, read afresh each turn: the handler's last statement may have
+been a reschedule, after which the thread woke up elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from asyncirq.errors import InternalError, KernelBug
+from asyncirq.hw.idt import INTERRUPT_GATE
+from asyncirq.sim.engine import Engine
+from asyncirq.sim.word import Word
+
+if TYPE_CHECKING:
+    from asyncirq.hw.idt import Idt
+    from asyncirq.hw.lapic import Lapic
+    from asyncirq.sim.context import Context
+    from asyncirq.trace.recorder import Recorder
+
+NMI_VECTOR: Final = 2
+
+
+class Thread:
+    """What a CPU executes: one stack of calls. The kernel's task is built on it.
+
+    ``pinned`` says that the thread cannot migrate (a per-CPU kthread, or migration disabled). ``user_mode`` says that it is
+    in user mode. ``saved_count`` is its preempt count while it is switched out;
+    ``own_irqs_off`` says that it cleared IF itself.
+    """
+
+    __slots__ = ("cause", "cpu", "own_irqs_off", "pid", "pinned", "saved_count", "sim", "user_mode")
+
+    cpu: Cpu
+    sim: Context
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.pinned = False
+        self.own_irqs_off = False
+        self.user_mode = False
+        self.saved_count = 0
+        self.cause = 0
+
+
+class Cpu:
+    """One CPU with its local APIC.
+
+    ``irqs_off`` is the inverse of IF. ``attention`` is derived: an interrupt or NMI would be taken at the next
+    instruction boundary. ``cause`` is the ``seq`` of the record that led to what the CPU executes.
+    ``preempt_count`` has Linux's layout and belongs to the thread that runs; ``pid`` is that thread's.
+    """
+
+    __slots__ = (
+        "attention",
+        "cause",
+        "check",
+        "check_switch",
+        "current",
+        "engine",
+        "id",
+        "idt",
+        "irqs_off",
+        "lapic",
+        "name",
+        "need_resched",
+        "nmi_blocked",
+        "pid",
+        "preempt_count",
+        "trace",
+    )
+
+    current: Thread
+
+    def __init__(self, engine: Engine, cpu_id: int, lapic: Lapic, idt: Idt, trace: Recorder | None) -> None:
+        self.engine = engine
+        self.id = cpu_id
+        self.name = f"CPU{cpu_id}"
+        self.lapic = lapic
+        self.idt = idt
+        self.trace = trace
+        self.irqs_off = True
+        self.nmi_blocked = False
+        self.attention = False
+        self.need_resched = False
+        self.preempt_count = 0
+        self.pid = 0
+        self.cause = 0
+        self.check: Callable[[Cpu], None] | None = None
+        self.check_switch: Callable[[Cpu, Thread], None] | None = None
+        lapic.on_output = self.recompute
+
+    # --- the output: does anything want attention at the next instruction boundary
+
+    def recompute(self) -> None:
+        """Derive ``attention`` and poke the running thread when it rises: the only place that assigns it."""
+        lapic = self.lapic
+        wanted = (lapic.intr and not self.irqs_off) or (lapic.nmi_pending and not self.nmi_blocked)
+        if wanted and not self.attention:
+            self.attention = True
+            self.engine.poke(self.current.sim)
+        else:
+            self.attention = wanted
+
+    # --- the interrupt flag: its three verbs are irq_disable, irq_enable and iret
+
+    def irq_disable(self) -> bool:
+        """Clear IF; return whether interrupts were off already (what ``local_irq_save`` keeps)."""
+        was_off = self.irqs_off
+        self.irqs_off = True
+        if not self.preempt_count:
+            self.current.own_irqs_off = True
+        if self.attention:
+            self.recompute()
+        return was_off
+
+    async def irq_enable(self) -> None:
+        """Set IF and take what is pending; the thread may be on another CPU when this returns."""
+        self.irqs_off = False
+        thread = self.current
+        thread.own_irqs_off = False
+        if self.lapic.intr:
+            self.recompute()
+            if self.attention:
+                await interrupt_window(thread)
+
+    async def irq_restore(self, was_off: bool) -> None:
+        """Set IF unless it was clear at the matching ``irq_disable``."""
+        if not was_off:
+            await self.irq_enable()
+
+    def iret(self, irqs_off: bool) -> None:
+        """Restore IF as the interrupt frame holds it; any iret ends the blocking of NMIs."""
+        self.irqs_off = irqs_off
+        self.nmi_blocked = False
+        self.recompute()
+
+    # --- the three ways to park
+
+    async def spend(self, ns: int) -> None:
+        """Let ``ns`` of CPU time pass in a context that cannot migrate; interrupts nest here.
+
+        Raises ``KernelBug`` when the context could migrate: preempt count 0, interrupts on, not pinned.
+        """
+        thread = self.current
+        if not (self.preempt_count or self.irqs_off or thread.pinned):
+            raise KernelBug(f"BUG: using smp_processor_id() in preemptible code: pid {thread.pid} on {self.name} at {self.engine.now} ns")
+        if self.check is not None:
+            self.check(self)
+        if self.attention:
+            await interrupt_window(thread)
+        engine = self.engine
+        if engine.advance(ns):
+            return
+        left = ns
+        while True:
+            left -= await engine.elapse(left)
+            if self.attention:
+                await interrupt_window(thread)
+            if left <= 0:
+                return
+
+    async def safe_halt(self) -> None:
+        """Enable interrupts and halt in one step, as ``sti; hlt``; return after the interrupt that ends the halt.
+
+        The STI shadow covers the HLT: what is pending ends the halt, it is not taken before it, so no wake-up is lost
+        between the last test of the idle loop and the halt.
+        """
+        thread = self.current
+        if self.check is not None:
+            self.check(self)
+        self.irqs_off = False
+        self.recompute()
+        while not self.attention:
+            await self.engine.park()
+        await interrupt_window(thread)
+
+    async def stall(self, word: Word) -> None:
+        """Keep this CPU until ``word.ready()``, without a heap entry; interrupts nest. Raises ``KernelBug`` on deadlock.
+
+        The word is tested before each park and after every nested interrupt, so no wake-up can be forgotten.
+        """
+        thread = self.current
+        ctx = thread.sim
+        engine = self.engine
+        if self.check is not None:
+            self.check(self)
+        outer = ctx.stalled_on
+        while True:
+            if self.attention:
+                await interrupt_window(thread)
+                continue
+            if word.ready():
+                return
+            ctx.stalled_on = word
+            find_deadlock(ctx, word, engine.now)
+            word.waiters.append(ctx)
+            await engine.park()
+            word.waiters.remove(ctx)
+            ctx.stalled_on = outer
+
+    async def switch_to(self, following: Thread) -> None:
+        """Give this CPU to another thread; return when somebody gives a CPU back, which may be another one.
+
+        Interrupts must be off. Called by the scheduler alone.
+        """
+        thread = self.current
+        self.install(following)
+        self.engine.resume(following.sim)
+        await self.engine.park()
+
+    def install(self, following: Thread) -> None:
+        """Make ``following`` the thread of this CPU and swap the preempt counts; its context is not resumed here."""
+        if not self.irqs_off:
+            raise InternalError(f"switch with interrupts on, {self.name} at {self.engine.now} ns")
+        if self.check_switch is not None:
+            self.check_switch(self, following)
+        thread = self.current
+        thread.saved_count = self.preempt_count
+        self.preempt_count = following.saved_count
+        following.cpu = self
+        self.current = following
+        self.pid = following.pid
+        if self.attention:
+            self.recompute()
+
+
+async def interrupt_window(thread: Thread) -> None:
+    """Take every interrupt and NMI that is deliverable, one after the other, on the CPU that the thread is on now."""
+    while True:
+        cpu = thread.cpu
+        if not cpu.attention:
+            return
+        lapic = cpu.lapic
+        trace = cpu.trace
+        saved_off = cpu.irqs_off
+        saved_own = thread.own_irqs_off
+        saved_cause = cpu.cause
+        if lapic.nmi_pending and not cpu.nmi_blocked:
+            vector = NMI_VECTOR
+            cause = lapic.nmi_taken()
+            cpu.nmi_blocked = True
+            if trace is not None:
+                cpu.cause = cause
+                cpu.cause = trace.nmi_inta(cpu)
+        else:
+            vector, cause = lapic.inta()
+            if trace is not None:
+                cpu.cause = trace.lapic_inta(cpu, vector, cause) if cause >= 0 else trace.lapic_spurious(cpu, vector)
+        gate = cpu.idt.gates[vector]
+        if gate is None or not gate.present:
+            raise KernelBug(f"no gate for vector {vector} on {cpu.name} at {cpu.engine.now} ns")
+        if gate.type == INTERRUPT_GATE:
+            cpu.irqs_off = True
+        cpu.recompute()
+        await gate.handler(cpu, vector)
+        cpu = thread.cpu
+        cpu.cause = saved_cause
+        thread.own_irqs_off = saved_own
+        cpu.iret(saved_off)
+
+
+def find_deadlock(ctx: Context, word: Word, now: int) -> None:
+    """Follow word, owner, the word that the owner stalls on; back at the start is a ``KernelBug`` that prints the chain."""
+    chain = [f"{ctx.name} stalls on {word.name}"]
+    step: Word | None = word
+    seen = set()
+    while step is not None and step.owner is not None and step not in seen:
+        seen.add(step)
+        owner = step.owner
+        if owner is ctx:
+            chain.append(f"{step.name} is held by {owner.name}")
+            raise KernelBug(f"deadlock at {now} ns: " + "; ".join(chain))
+        following = owner.stalled_on
+        if following is not None:
+            chain.append(f"{step.name} is held by {owner.name}, which stalls on {following.name}")
+        step = following
