@@ -1,0 +1,243 @@
+"""Lead every interrupt from its gate to its return: the spine of the project.
+
+``common_interrupt`` takes device vectors to their descriptor's flow handler; the ``sysvec_*`` functions take the local
+timer and the inter-processor interrupts; ``irq_enter`` and ``irq_exit`` bracket them all. The reschedule is the last
+statement of ``irq_exit``: the task may wake up on another CPU, so nothing may follow it.
+
+Linux: arch/x86/kernel/irq.c, arch/x86/include/asm/idtentry.h, kernel/entry/common.c. Model: register frames, swapgs and
+the mitigation work are a named cost; user-mode exit work other than rescheduling is left out.
+Trace: vector_entry, vector_exit, local_timer_entry/exit, reschedule_entry/exit, call_function(_single)_entry/exit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from asyncirq.bottom_half.softirq import Softirq
+from asyncirq.errors import KernelBug
+from asyncirq.hw.cpu import Cpu
+from asyncirq.hw.idt import Gate, Idt
+from asyncirq.irq.desc import IrqDesc
+from asyncirq.sched.preempt import HARDIRQ_MASK, HARDIRQ_OFFSET, INTERRUPT_MASK, NMI_OFFSET
+from asyncirq.sched.task import Task
+
+FIRST_EXTERNAL_VECTOR: Final = 0x20
+FIRST_SYSTEM_VECTOR: Final = 0xEB
+LOCAL_TIMER_VECTOR: Final = 0xEC
+IRQ_WORK_VECTOR: Final = 0xF6
+CALL_FUNCTION_SINGLE_VECTOR: Final = 0xFB
+CALL_FUNCTION_VECTOR: Final = 0xFC
+RESCHEDULE_VECTOR: Final = 0xFD
+ERROR_APIC_VECTOR: Final = 0xFE
+SPURIOUS_APIC_VECTOR: Final = 0xFF
+NMI_VECTOR: Final = 2
+
+Hook = Callable[[Cpu], Coroutine[Any, Any, None]]
+
+
+class Entry:
+    """The entry points of one machine.
+
+    ``vector_irq[cpu][vector]`` finds the descriptor of a device vector. The hooks are the bodies of the system vectors:
+    ``timer`` (hrtimer interrupt), ``call_function``, ``irq_work``, ``nmi``. ``unhandled[cpu]`` counts vectors without descriptor.
+    """
+
+    def __init__(self, softirq: Softirq, vector_irq: list[list[IrqDesc | None]]) -> None:
+        self.softirq = softirq
+        self.sched = softirq.sched
+        self.costs = softirq.costs
+        self.trace = softirq.trace
+        self.vector_irq = vector_irq
+        self.timer: Hook | None = None
+        self.call_function: Hook | None = None
+        self.irq_work: Hook | None = None
+        self.nmi: Hook | None = None
+        cpus = len(self.sched.cpus)
+        self.unhandled = [0] * cpus
+        self.counts: dict[int, list[int]] = {
+            vector: [0] * cpus
+            for vector in (
+                NMI_VECTOR,
+                LOCAL_TIMER_VECTOR,
+                IRQ_WORK_VECTOR,
+                CALL_FUNCTION_SINGLE_VECTOR,
+                CALL_FUNCTION_VECTOR,
+                RESCHEDULE_VECTOR,
+                ERROR_APIC_VECTOR,
+                SPURIOUS_APIC_VECTOR,
+            )
+        }
+        self._depth = self.sched.config.hardirq_depth * HARDIRQ_OFFSET
+        self._mask = self.sched.count_mask
+        self._preemptible = self.sched.preemptible_kernel
+
+    def install(self, idt: Idt) -> None:
+        """Fill the gates: system vectors first, then every free external one with the common or the spurious entry."""
+        system = (
+            (NMI_VECTOR, self.exc_nmi, "exc_nmi"),
+            (LOCAL_TIMER_VECTOR, self.sysvec_apic_timer_interrupt, "sysvec_apic_timer_interrupt"),
+            (IRQ_WORK_VECTOR, self.sysvec_irq_work, "sysvec_irq_work"),
+            (CALL_FUNCTION_SINGLE_VECTOR, self.sysvec_call_function_single, "sysvec_call_function_single"),
+            (CALL_FUNCTION_VECTOR, self.sysvec_call_function, "sysvec_call_function"),
+            (RESCHEDULE_VECTOR, self.sysvec_reschedule_ipi, "sysvec_reschedule_ipi"),
+        )
+        for vector, handler, name in system:
+            idt.set_gate(vector, Gate(handler, name))
+        for vector in range(FIRST_EXTERNAL_VECTOR, 256):
+            if idt.gates[vector] is None:
+                if vector < FIRST_SYSTEM_VECTOR:
+                    idt.set_gate(vector, Gate(self.common_interrupt, "asm_common_interrupt"))
+                else:
+                    idt.set_gate(vector, Gate(self.spurious_interrupt, "asm_spurious_interrupt"))
+
+    # --- the brackets
+
+    def irq_enter(self, cpu: Cpu) -> None:
+        """Count one more hard interrupt. Raises ``KernelBug`` past the depth that priority classes allow."""
+        count = cpu.preempt_count
+        if count & HARDIRQ_MASK >= self._depth:
+            raise KernelBug(f"hard interrupts nest deeper than {self._depth // HARDIRQ_OFFSET} on {cpu.name} at {cpu.engine.now} ns")
+        cpu.preempt_count = count + HARDIRQ_OFFSET
+
+    async def irq_exit(self, cpu: Cpu) -> None:
+        """End one hard interrupt: softirqs at the outermost one, then the reschedule, which must stay the last statement."""
+        count = cpu.preempt_count - HARDIRQ_OFFSET
+        cpu.preempt_count = count
+        if not count & INTERRUPT_MASK:
+            softirq = self.softirq
+            index = cpu.id
+            if softirq.pending[index] or softirq.pending_timers[index]:
+                await softirq.irq_exit(cpu)
+        if cpu.need_resched:
+            if cpu.current.user_mode:
+                await self._exit_to_user(cpu)
+            elif self._preemptible and not cpu.preempt_count & self._mask:
+                await self.sched.preempt_schedule_irq(cpu)
+
+    async def _exit_to_user(self, cpu: Cpu) -> None:
+        task = cpu.current
+        assert isinstance(task, Task)
+        task.user_mode = False
+        while True:
+            await task.cpu.irq_enable()
+            if self.costs.user_exit_work_ns:
+                await task.spend(self.costs.user_exit_work_ns)
+            await self.sched.schedule(task)
+            task.cpu.irq_disable()
+            if not task.cpu.need_resched:
+                break
+        task.user_mode = True
+
+    # --- device interrupts
+
+    async def common_interrupt(self, cpu: Cpu, vector: int) -> None:
+        """Run the flow handler of a device vector. Linux: arch/x86/kernel/irq.c common_interrupt()."""
+        self.irq_enter(cpu)
+        trace = self.trace
+        await cpu.spend(self.costs.irq_entry_ns)
+        if trace is not None:
+            trace.vector_entry(cpu, vector)
+        desc = self.vector_irq[cpu.id][vector]
+        if desc is not None:
+            await desc.handle_irq(cpu, desc)
+        else:
+            cpu.lapic.eoi(cpu)
+            self.unhandled[cpu.id] += 1
+            if trace is not None:
+                trace.printk(cpu, 0, f"{cpu.id}.{vector} No irq handler for vector")
+        if trace is not None:
+            trace.vector_exit(cpu, vector)
+        if self.costs.irq_exit_ns:
+            await cpu.spend(self.costs.irq_exit_ns)
+        await self.irq_exit(cpu)
+
+    # --- system vectors
+
+    async def _enter_system(self, cpu: Cpu, vector: int) -> None:
+        self.counts[vector][cpu.id] += 1
+        self.irq_enter(cpu)
+        cpu.lapic.eoi(cpu)
+        await cpu.spend(self.costs.sysvec_entry_ns)
+
+    async def _leave_system(self, cpu: Cpu) -> None:
+        if self.costs.sysvec_exit_ns:
+            await cpu.spend(self.costs.sysvec_exit_ns)
+        await self.irq_exit(cpu)
+
+    async def sysvec_apic_timer_interrupt(self, cpu: Cpu, vector: int) -> None:
+        """Run expired hrtimers, the tick among them."""
+        await self._enter_system(cpu, vector)
+        if self.trace is not None:
+            self.trace.local_timer_entry(cpu, vector)
+        if self.timer is not None:
+            await self.timer(cpu)
+        if self.trace is not None:
+            self.trace.local_timer_exit(cpu, vector)
+        await self._leave_system(cpu)
+
+    async def sysvec_reschedule_ipi(self, cpu: Cpu, vector: int) -> None:
+        """Do nothing but exit: the reschedule that was asked for is irq_exit's. Linux: scheduler_ipi()."""
+        await self._enter_system(cpu, vector)
+        if self.trace is not None:
+            self.trace.reschedule_entry(cpu, vector)
+            self.trace.reschedule_exit(cpu, vector)
+        await self._leave_system(cpu)
+
+    async def sysvec_call_function_single(self, cpu: Cpu, vector: int) -> None:
+        """Run queued calls of other CPUs and enqueue the tasks that they left on the wake list."""
+        await self._enter_system(cpu, vector)
+        if self.trace is not None:
+            self.trace.call_function_single_entry(cpu, vector)
+        await self._call_function(cpu)
+        if self.trace is not None:
+            self.trace.call_function_single_exit(cpu, vector)
+        await self._leave_system(cpu)
+
+    async def sysvec_call_function(self, cpu: Cpu, vector: int) -> None:
+        """Run calls that went to several CPUs."""
+        await self._enter_system(cpu, vector)
+        if self.trace is not None:
+            self.trace.call_function_entry(cpu, vector)
+        await self._call_function(cpu)
+        if self.trace is not None:
+            self.trace.call_function_exit(cpu, vector)
+        await self._leave_system(cpu)
+
+    async def _call_function(self, cpu: Cpu) -> None:
+        if self.call_function is not None:
+            await self.call_function(cpu)
+        self.sched.sched_ttwu_pending(cpu)
+
+    async def sysvec_irq_work(self, cpu: Cpu, vector: int) -> None:
+        """Run this CPU's irq_work."""
+        await self._enter_system(cpu, vector)
+        if self.trace is not None:
+            self.trace.irq_work_entry(cpu, vector)
+        if self.irq_work is not None:
+            await self.irq_work(cpu)
+        if self.trace is not None:
+            self.trace.irq_work_exit(cpu, vector)
+        await self._leave_system(cpu)
+
+    async def spurious_interrupt(self, cpu: Cpu, vector: int) -> None:
+        """Count a spurious vector; 0xFF gets no EOI, another one only if it is in service. Linux: handle_spurious_interrupt()."""
+        self.irq_enter(cpu)
+        self.counts[SPURIOUS_APIC_VECTOR][cpu.id] += 1
+        if self.trace is not None:
+            self.trace.spurious_apic_entry(cpu, vector)
+        await cpu.spend(self.costs.sysvec_entry_ns)
+        if vector != SPURIOUS_APIC_VECTOR and cpu.lapic.isr >> vector & 1:
+            cpu.lapic.eoi(cpu)
+        if self.trace is not None:
+            self.trace.spurious_apic_exit(cpu, vector)
+        await self._leave_system(cpu)
+
+    async def exc_nmi(self, cpu: Cpu, vector: int) -> None:
+        """Run the NMI handler: no softirqs and no reschedule on the way out. Linux: arch/x86/kernel/nmi.c."""
+        self.counts[NMI_VECTOR][cpu.id] += 1
+        cpu.preempt_count += NMI_OFFSET + HARDIRQ_OFFSET
+        await cpu.spend(self.costs.sysvec_entry_ns)
+        if self.nmi is not None:
+            await self.nmi(cpu)
+        cpu.preempt_count -= NMI_OFFSET + HARDIRQ_OFFSET

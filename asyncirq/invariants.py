@@ -1,0 +1,51 @@
+"""Check the whole machine while it runs; on in every test.
+
+I1: whoever spends on a CPU is its ``current``. I2: task context with preempt count 0 has IF on unless the task turned
+it off itself. I3: no in-service bit without a hard interrupt on the stack. I4: a switch sees no in-service bit, hardirq
+count 0, and a preempt count of 2 on both sides (the scheduler's own and the run queue's).
+
+A GIC in EOImode 1 is exempt from I3 and I4 between priority drop and deactivation; its controller says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from asyncirq.errors import KernelBug
+from asyncirq.hw.cpu import Cpu, Thread
+from asyncirq.sched.preempt import HARDIRQ_MASK, NMI_MASK, PREEMPT_MASK
+
+
+def watch(cpus: Iterable[Cpu]) -> None:
+    """Check the invariants at every spend, stall, halt and switch of these CPUs; a violation is a ``KernelBug``."""
+    for cpu in cpus:
+        cpu.check = check
+        cpu.check_switch = check_switch
+
+
+def check(cpu: Cpu) -> None:
+    """Check I1, I2 and I3 at a point where time is about to pass."""
+    thread = cpu.current
+    if cpu.engine.current is not thread.sim:
+        running = cpu.engine.current
+        _violated(cpu, "I1", f"{running.name if running else 'nobody'} spends, but {thread.sim.name} is current")
+    count = cpu.preempt_count
+    if cpu.irqs_off and not count and not thread.own_irqs_off:
+        _violated(cpu, "I2", f"{thread.sim.name} runs with preempt count 0 and interrupts off, which it did not turn off")
+    if cpu.lapic.isr and not count & (HARDIRQ_MASK | NMI_MASK):
+        _violated(cpu, "I3", f"vector {cpu.lapic.isr.bit_length() - 1} is in service without a hard interrupt on the stack")
+
+
+def check_switch(cpu: Cpu, following: Thread) -> None:
+    """Check I4 at a switch from ``cpu.current`` to ``following``."""
+    count = cpu.preempt_count
+    if cpu.lapic.isr:
+        _violated(cpu, "I4", f"switch with vector {cpu.lapic.isr.bit_length() - 1} in service")
+    if count & HARDIRQ_MASK:
+        _violated(cpu, "I4", f"switch with preempt count {count:08x}")
+    if count & PREEMPT_MASK != 2 or following.saved_count & PREEMPT_MASK != 2:
+        _violated(cpu, "I4", f"switch from preempt count {count:08x} to {following.saved_count:08x}")
+
+
+def _violated(cpu: Cpu, name: str, what: str) -> None:
+    raise KernelBug(f"invariant {name}: {what}, on {cpu.name} at {cpu.engine.now} ns")

@@ -1,0 +1,80 @@
+"""Schedule tasks: pick, switch, wake, preempt.
+
+``schedule(task)`` gives up the CPU; ``wake_up_process`` makes a sleeper ready; ``preempt_schedule_irq`` is the last
+statement of an interrupt's exit. A wake-up that comes between ``set_current_state`` and ``schedule`` is not lost: it
+sets the state back to running. The parts: ``switch``, ``wakeup``, ``policy``, on the state of ``state``.
+
+Linux: kernel/sched/core.c.
+"""
+
+from __future__ import annotations
+
+from asyncirq.errors import UsageError
+from asyncirq.hw.cpu import Cpu
+from asyncirq.sched.policy import Policies
+from asyncirq.sched.task import MAX_RT_PRIO, SCHED_NORMAL, TASK_RUNNING, Task, TaskFn
+from asyncirq.sched.wakeup import Wakeups
+
+
+class Sched(Wakeups, Policies):
+    """The scheduler of one machine: a run queue for each CPU, and every task by pid."""
+
+    def new_task(
+        self,
+        fn: TaskFn,
+        comm: str,
+        *,
+        cpu: int | None = None,
+        kthread: bool = False,
+        policy: int = SCHED_NORMAL,
+        rt_priority: int = 0,
+        nice: int = 0,
+        pid: int | None = None,
+    ) -> Task:
+        """Make a task in state NEW; ``wake_up_process`` starts it. ``cpu`` binds it to that CPU for life.
+
+        Raises ``UsageError`` for a priority outside 1-99 (FIFO, RR) or a nice value outside -20..19.
+        """
+        if pid is None:
+            while self._next_pid in self.tasks:
+                self._next_pid += 1
+            pid = self._next_pid
+        elif pid in self.tasks:
+            raise UsageError(f"pid {pid} is taken by {self.tasks[pid].comm}")
+        task = Task(self, pid, comm, fn)
+        task.kthread = kthread
+        if cpu is not None:
+            task.allowed = 1 << cpu
+            task.percpu = task.pinned = True
+        self._set_policy(task, policy, rt_priority, nice)
+        task.cpu = self.cpus[cpu if cpu is not None else 0]
+        task.saved_count = 2
+        task.sim = self.engine.adopt(self._task_main(task), f"{task.comm}-{pid}")
+        self.tasks[pid] = task
+        if self.trace is not None:
+            self.trace.task_newtask(self.cpus[0], pid, task.comm)
+        return task
+
+    def start_now(self, task: Task) -> None:
+        """Make a new task ready without a waker and without taking time: for boot, and for the first task of a test."""
+        rq = self.rqs[task.cpu.id]
+        if task.prio >= MAX_RT_PRIO:
+            rq.fair.place(task, initial=True)
+        rq.activate(task)
+        task.state = TASK_RUNNING
+        rq.cpu.need_resched = True
+
+    def new_idle(self, cpu: Cpu, fn: TaskFn) -> Task:
+        """Make and install the idle task of one CPU; it runs once the engine resumes its context."""
+        task = Task(self, 0, f"swapper/{cpu.id}", fn)
+        task.is_idle = task.percpu = task.pinned = task.kthread = True
+        task.allowed = 1 << cpu.id
+        task.state = TASK_RUNNING
+        task.on_rq = True
+        task.cpu = cpu
+        task.sim = self.engine.adopt(fn(task), task.comm)
+        rq = self.rqs[cpu.id]
+        rq.idle = rq.curr = task
+        cpu.current = task
+        cpu.preempt_count = 1
+        return task

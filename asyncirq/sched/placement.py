@@ -1,0 +1,78 @@
+"""Choose the CPU of a task that wakes up, and move one whose affinity no longer allows the CPU it is on.
+
+Linux: kernel/sched/core.c select_task_rq(), set_cpus_allowed_ptr(), migration_cpu_stop(). Model: a running task leaves a
+forbidden CPU at its next reschedule, without the stopper thread; there is no periodic load balance.
+"""
+
+from __future__ import annotations
+
+from asyncirq.errors import UsageError
+from asyncirq.hw.cpu import Cpu
+from asyncirq.sched.state import SchedState
+from asyncirq.sched.task import MAX_RT_PRIO, Task
+
+
+class Placement(SchedState):
+    """Where the tasks of one machine run."""
+
+    def set_cpus_allowed(self, cpu: Cpu, task: Task, mask: int) -> None:
+        """Restrict a task to the CPUs of ``mask``; it leaves a forbidden one at once if it waits there, else at its next reschedule.
+
+        Raises ``UsageError`` (EINVAL) when no CPU is left, or for a per-CPU kthread.
+        """
+        if not mask & self.all_cpus:
+            raise UsageError(f"{task.comm}: CPU mask {mask:#x} holds no CPU of this machine", 22)
+        if task.percpu and mask != task.allowed:
+            raise UsageError(f"{task.comm}: the affinity of a per-CPU kthread cannot be changed", 22)
+        task.allowed = mask & self.all_cpus
+        here = task.cpu
+        if not task.on_rq or task.migrate_depth or task.allowed >> here.id & 1:
+            return
+        rq = self.rqs[here.id]
+        if rq.curr is task:
+            self._ask(cpu, here)
+        else:
+            rq.unqueue(task)
+            self._move(cpu, task)
+
+    def _ask(self, cpu: Cpu, dest: Cpu) -> None:
+        if not dest.need_resched:
+            dest.need_resched = True
+            if dest is not cpu:
+                self.send_reschedule(cpu, dest.id)
+
+    def _move(self, cpu: Cpu, task: Task) -> None:
+        """Take a ready task that is in no queue to a CPU that its affinity allows."""
+        old = self.rqs[task.cpu.id]
+        old.deactivate(task)
+        rq = self.rqs[self._select_cpu(cpu, task)]
+        self._set_cpu(cpu, task, rq.cpu)
+        rq.update_curr(self.engine.now)
+        rq.activate(task)
+        if rq.woken_preempts(task, self.engine.now):
+            self._ask(cpu, rq.cpu)
+
+    def _set_cpu(self, cpu: Cpu, task: Task, dest: Cpu) -> None:
+        self.nr_migrations += 1
+        if self.trace is not None:
+            self.trace.sched_migrate_task(cpu, task.comm, task.pid, task.prio, task.cpu.id, dest.id)
+        task.vruntime += self.rqs[dest.id].fair.min_vruntime - self.rqs[task.cpu.id].fair.min_vruntime
+        task.cpu = dest
+
+    def _select_cpu(self, cpu: Cpu, task: Task) -> int:
+        previous = task.cpu.id
+        allowed = task.allowed
+        if task.pinned or allowed == 1 << previous:
+            return previous
+        if not allowed >> previous & 1:
+            previous = (allowed & -allowed).bit_length() - 1
+        rq = self.rqs[previous]
+        if not rq.nr_running or (task.prio < MAX_RT_PRIO and task.prio < rq.curr.prio and rq.curr.prio >= MAX_RT_PRIO):
+            return previous
+        best, best_prio = previous, rq.curr.prio
+        for candidate in self.rqs:
+            if allowed >> candidate.cpu.id & 1 and not candidate.nr_running and not candidate.wake_list:
+                return candidate.cpu.id
+            if task.prio < MAX_RT_PRIO and candidate.curr.prio > max(best_prio, task.prio) and allowed >> candidate.cpu.id & 1:
+                best, best_prio = candidate.cpu.id, candidate.curr.prio
+        return best

@@ -1,0 +1,44 @@
+"""Hold what every part of the scheduler works on: the run queues, the tasks, the policies of the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from asyncirq.config import KernelConfig
+from asyncirq.costs import Costs
+from asyncirq.hw.cpu import Cpu
+from asyncirq.sched.preempt import SOFTIRQ_MASK
+from asyncirq.sched.rq import RunQueue
+from asyncirq.sched.task import TASK_IDLE, TASK_RTLOCK_WAIT, TASK_UNINTERRUPTIBLE, Task
+from asyncirq.sim.engine import Engine
+from asyncirq.trace.recorder import Recorder
+
+
+class SchedState:
+    """The state of one machine's scheduler.
+
+    ``send_reschedule(cpu, dest)`` and ``send_wakeup(cpu, dest)`` send the IPIs; the machine sets them. ``count_mask``
+    selects the bits of preempt_count that forbid preemption: all of them, except softirq's on PREEMPT_RT.
+    """
+
+    send_reschedule: Callable[[Cpu, int], None]
+    send_wakeup: Callable[[Cpu, int], None]
+
+    def __init__(self, engine: Engine, cpus: list[Cpu], config: KernelConfig, costs: Costs, trace: Recorder | None) -> None:
+        self.engine = engine
+        self.cpus = cpus
+        self.config = config
+        self.costs = costs
+        self.trace = trace
+        self.all_cpus = (1 << len(cpus)) - 1
+        self.rqs = [RunQueue(cpu, config, len(cpus)) for cpu in cpus]
+        self.tasks: dict[int, Task] = {}
+        self.count_mask = 0xFFFFFF & ~SOFTIRQ_MASK if config.rt else 0xFFFFFF
+        self.preemptible_kernel = config.preemption in ("full", "rt")
+        self.nr_migrations = 0
+        self._next_pid = 1
+        engine.sleepers.append(self._uninterruptible)
+
+    def _uninterruptible(self) -> list[str]:
+        waits = TASK_UNINTERRUPTIBLE | TASK_RTLOCK_WAIT
+        return [f"{t.comm}-{t.pid}" for t in self.tasks.values() if t.state & waits and t.state != TASK_IDLE]
