@@ -28,6 +28,8 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``ttwu_queue``: wake-ups of an idle remote CPU go through its call-function queue. ``nohz_idle``: an idle CPU stops
     its tick. ``cfs_*_ns``: the fair class at one CPU, scaled by ``1 + log2(cpus)``. ``fifo_irq_prio``: FIFO priority of
     irq threads. ``netdev_budget`` packets and ``netdev_budget_usecs`` (0: two jiffies) bound one NET_RX round.
+    ``wq_max_active``: default limit of a workqueue. ``wq_threads``: each workqueue has a thread of its own on every CPU, as
+    before 2.6.36. ``wq_cpu_intensive_us``: a work item that runs so long stops holding others back (0: never).
     """
 
     release: str = "linux-6.12"
@@ -53,6 +55,7 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rr_slice_ns: int = 100_000_000
     wq_max_active: int = 256
     wq_threads: bool = False
+    wq_cpu_intensive_us: int = 10_000
     ktimers: Literal["never", "rt", "forced"] = "rt"
     ktimers_wake_in_hardirq: bool = False
     hardirq_depth: int = 15
@@ -81,8 +84,17 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _RELEASES: Final = (
     KernelConfig(release="linux-7.1", wq_max_active=1024, forced_secondary_prio=49, ktimers="forced"),
     KernelConfig(release="linux-6.12", wq_max_active=1024),
-    KernelConfig(release="linux-6.1", ksoftirqd_defers=True, ktimers_wake_in_hardirq=True),
-    KernelConfig(release="linux-2.6", preemption="none", softirq_max_time_ms=None, ksoftirqd_nice=19, ttwu_queue=False, nohz_idle=False, wq_threads=True),
+    KernelConfig(release="linux-6.1", ksoftirqd_defers=True, ktimers_wake_in_hardirq=True, wq_cpu_intensive_us=0),
+    KernelConfig(
+        release="linux-2.6",
+        preemption="none",
+        softirq_max_time_ms=None,
+        ksoftirqd_nice=19,
+        ttwu_queue=False,
+        nohz_idle=False,
+        wq_threads=True,
+        wq_cpu_intensive_us=0,
+    ),
 )
 
 

@@ -40,6 +40,8 @@ class Costs:
     """One posted write to a controller register: mask, unmask."""
     apic_eoi_ns: int = 30
     """One write to the local APIC's EOI register."""
+    ioapic_latency_ns: int = 500
+    """A change of a wire at an IO-APIC pin to the message at the local APIC."""
     ipi_send_ns: int = 60
     """One write to the ICR."""
     # sched/

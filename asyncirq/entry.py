@@ -40,7 +40,8 @@ class Entry:
     """The entry points of one machine.
 
     ``vector_irq[cpu][vector]`` finds the descriptor of a device vector. The hooks are the bodies of the system vectors:
-    ``timer`` (hrtimer interrupt), ``call_function``, ``irq_work``, ``nmi``. ``unhandled[cpu]`` counts vectors without descriptor.
+    ``timer`` (hrtimer interrupt), ``call_function``, ``irq_work``, ``nmi``; ``unused`` ends a vector that nobody has, and
+    ``unhandled[cpu]`` counts them.
     """
 
     def __init__(self, softirq: Softirq, vector_irq: list[list[IrqDesc | None]]) -> None:
@@ -53,6 +54,7 @@ class Entry:
         self.call_function: Hook | None = None
         self.irq_work: Hook | None = None
         self.nmi: Hook | None = None
+        self.unused: Callable[[Cpu, int], None] | None = None
         cpus = len(self.sched.cpus)
         self.unhandled = [0] * cpus
         self.counts: dict[int, list[int]] = {
@@ -142,10 +144,11 @@ class Entry:
         if desc is not None:
             await desc.handle_irq(cpu, desc)
         else:
-            cpu.lapic.eoi(cpu)
             self.unhandled[cpu.id] += 1
-            if trace is not None:
-                trace.printk(cpu, 0, f"{cpu.id}.{vector} No irq handler for vector")
+            if self.unused is not None:
+                self.unused(cpu, vector)
+            else:
+                cpu.lapic.eoi(cpu)
         if trace is not None:
             trace.vector_exit(cpu, vector)
         if self.costs.irq_exit_ns:

@@ -27,7 +27,7 @@ class QuantityInfo(msgspec.Struct, frozen=True):
 
 _GROUPS: Final = (
     ("entry_to_thread", "Interrupt to irq thread", "first irq_handler_entry since the irq thread last got a CPU, to the switch to it"),
-    ("entry_to_NET_RX", "Interrupt to NET_RX", "first irq_handler_entry of a NIC line since the last NET_RX on the CPU, to the NET_RX entry"),
+    ("entry_to_NET_RX", "Interrupt to NET_RX", "first irq_handler_entry of a NIC line since the CPU's last NET_RX, to the NET_RX entry"),
     ("raise_to_entry", "Softirq raise to entry", "the softirq_raise that made the vector pending, to its softirq_entry"),
     ("local_timer_to_TIMER", "Timer interrupt to TIMER", "last timer interrupt before it, to the entry of the TIMER softirq"),
     ("waking_to_switch", "Wake-up to switch", "first sched_waking of a task, to the switch to it"),
@@ -35,7 +35,7 @@ _GROUPS: Final = (
     ("hard_handler", "Hard handler run time", "irq_handler_entry to irq_handler_exit of one action"),
     ("softirq_run", "Softirq run time", "softirq_entry to softirq_exit, with whatever interrupted it"),
     ("local_timer_vector", "Timer interrupt run time", "entry to exit of the CPU's timer interrupt"),
-    ("entry_to_thread_last", "Last interrupt to irq thread", "last irq_handler_entry before the thread's sched_waking, to the switch; every wake"),
+    ("entry_to_thread_last", "Last interrupt to irq thread", "last irq_handler_entry before each sched_waking, to the switch"),
     ("entry_to_NET_RX_last", "Last interrupt to NET_RX", "last irq_handler_entry before the raise that made NET_RX pending, to its entry"),
 )  # fmt: skip
 _PLACE: Final = {name: place for place, (name, _, _) in enumerate(_GROUPS)}

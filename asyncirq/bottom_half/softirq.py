@@ -83,6 +83,10 @@ class Softirq:
             raise UsageError(f"softirq {nr} is not in 0..{NR_SOFTIRQS - 1}")
         self._vec[nr] = action
 
+    def actions(self) -> list[tuple[int, str]]:
+        """Return the registered vectors with the names of their functions."""
+        return [(nr, getattr(action, "__qualname__", "?")) for nr, action in enumerate(self._vec) if action is not None]
+
     # --- raising
 
     def raise_softirq_nowake(self, cpu: Cpu, nr: int) -> None:
@@ -207,27 +211,26 @@ class Softirq:
         """
         index = cpu.id
         if not cpu.preempt_count & INTERRUPT_MASK and self.pending[index]:
-            await self._invoke(cpu)
+            daemon = self.ksoftirqd[index]
+            if daemon is None or not self._is_left_to(daemon, index):
+                await cpu.spend(self.costs.softirq_entry_ns)
+                await self._handle(cpu)
+            elif self._rt:
+                if self._bh_locks[index].owner is None:
+                    await self.wakeup_softirqd(cpu)
+            elif self.config.threadirqs:
+                await self.wakeup_softirqd(cpu)
         if self.pending_timers[index] and not cpu.preempt_count & (HARDIRQ_MASK | NMI_MASK):
             ktimers = self.ktimers[index]
             if ktimers is not None:
                 await self._wake(cpu, ktimers)
 
-    async def _invoke(self, cpu: Cpu) -> None:
-        daemon = self.ksoftirqd[cpu.id]
+    def _is_left_to(self, daemon: Task, index: int) -> bool:
+        """Tell whether the exit of an interrupt leaves what is pending to ksoftirqd."""
         config = self.config
-        if daemon is not None:
-            if self._rt:
-                if self._bh_locks[cpu.id].owner is None:
-                    await self.wakeup_softirqd(cpu)
-                return
-            if config.ksoftirqd_defers and daemon.state == TASK_RUNNING and not self.pending[cpu.id] & SOFTIRQ_NOW_MASK:
-                return
-            if config.threadirqs:
-                await self.wakeup_softirqd(cpu)
-                return
-        await cpu.spend(self.costs.softirq_entry_ns)
-        await self._handle(cpu)
+        if self._rt or config.threadirqs:
+            return True
+        return config.ksoftirqd_defers and daemon.state == TASK_RUNNING and not self.pending[index] & SOFTIRQ_NOW_MASK
 
     async def run_pending(self, cpu: Cpu) -> None:
         """Run what is pending, for ksoftirqd and ktimers: interrupts are off before and after."""
@@ -244,7 +247,7 @@ class Softirq:
         saved_cause = cpu.cause
         next_ns = self.costs.softirq_next_ns
         limit = self._max_jiffies
-        end = None if limit is None else engine.now // self._jiffy + limit
+        start_ns = engine.now
         restart = self.config.softirq_max_restart
         cpu.preempt_count += SOFTIRQ_OFFSET
         first = True
@@ -275,7 +278,7 @@ class Softirq:
             if not pending[index]:
                 break
             restart -= 1
-            if cpu.need_resched or restart <= 0 or (end is not None and engine.now // self._jiffy >= end):
+            if cpu.need_resched or restart <= 0 or (limit is not None and engine.now // self._jiffy >= start_ns // self._jiffy + limit):
                 await self.wakeup_softirqd(cpu)
                 break
         if self.costs.softirq_exit_ns:

@@ -139,7 +139,8 @@ class Cpu:
         """Restore IF as the interrupt frame holds it; any iret ends the blocking of NMIs."""
         self.irqs_off = irqs_off
         self.nmi_blocked = False
-        self.recompute()
+        if self.lapic.intr or self.lapic.nmi_pending:
+            self.recompute()
 
     # --- the three ways to park
 
@@ -156,10 +157,8 @@ class Cpu:
         if self.attention:
             await interrupt_window(thread)
         engine = self.engine
-        if engine.advance(ns):
-            return
         left = ns
-        while True:
+        while not engine.advance(left):
             left -= await engine.elapse(left)
             if self.attention:
                 await interrupt_window(thread)
@@ -258,7 +257,8 @@ async def interrupt_window(thread: Thread) -> None:
             raise KernelBug(f"no gate for vector {vector} on {cpu.name} at {cpu.engine.now} ns")
         if gate.type == INTERRUPT_GATE:
             cpu.irqs_off = True
-        cpu.recompute()
+        if cpu.attention:
+            cpu.recompute()
         await gate.handler(cpu, vector)
         cpu = thread.cpu
         cpu.cause = saved_cause

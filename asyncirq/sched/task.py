@@ -145,7 +145,7 @@ class Task(Thread):
 
     async def spend(self, ns: int) -> None:
         """Let ``ns`` of this task's CPU time pass in kernel mode; it may be interrupted, preempted and migrated."""
-        elapse = self.sched.engine.elapse
+        engine = self.sched.engine
         left = ns
         while True:
             cpu = self.cpu
@@ -154,7 +154,9 @@ class Task(Thread):
                 continue
             if cpu.check is not None:
                 cpu.check(cpu)
-            left -= await elapse(left)
+            if engine.advance(left):
+                return
+            left -= await engine.elapse(left)
             if left <= 0 and not self.cpu.attention:
                 return
 

@@ -156,14 +156,17 @@ class Engine:
             self.now = end
             self._still = 0
         else:
-            self._step()
+            self._still += 1
+            if self._still > self.step_limit:
+                self._stuck()
         return True
 
     @types.coroutine
     def elapse(self, ns: int) -> Generator[object, None, int]:
-        """Let up to ``ns`` pass in the running context and return how many did: fewer when it was poked."""
-        if self.advance(ns):
-            return ns
+        """Park the running context for up to ``ns`` and return how many passed: fewer when it was poked.
+
+        It is what remains to be done when ``advance(ns)`` said no.
+        """
         start = self.now
         ctx = self.current
         assert ctx is not None
@@ -181,7 +184,7 @@ class Engine:
         """Let exactly ``ns`` pass in a device or controller task, which no interrupt can shorten."""
         end = self.now + ns
         left = ns
-        while True:
+        while not self.advance(left):
             await self.elapse(left)
             left = end - self.now
             if left <= 0:
@@ -220,10 +223,13 @@ class Engine:
     def select(self, limit: int) -> Context | None:
         """Return the next context to run, with time moved to it, calling due timers on the way; None when nothing is due by ``limit``."""
         heap = self._heap
+        front = self._front
         while True:
-            if self._front:
-                self._step()
-                ctx = self._front.popleft()
+            if front:
+                self._still += 1
+                if self._still > self.step_limit:
+                    self._stuck()
+                ctx = front.popleft()
             else:
                 if not heap:
                     return None
@@ -243,7 +249,9 @@ class Engine:
                     self.now = when
                     self._still = 0
                 else:
-                    self._step()
+                    self._still += 1
+                    if self._still > self.step_limit:
+                        self._stuck()
                 if who.fn is not None:
                     self.current = None
                     who.fn()
@@ -353,7 +361,5 @@ class Engine:
             heappush(heap, entry)
         return chosen[2]
 
-    def _step(self) -> None:
-        self._still += 1
-        if self._still > self.step_limit:
-            self.stall(f"{self.step_limit} steps without progress of time")
+    def _stuck(self) -> None:
+        self.stall(f"{self.step_limit} steps without progress of time")

@@ -1,0 +1,197 @@
+"""Execute work items: the kworker.
+
+A worker that finds nothing to do, or that another one of its pool runs already, goes idle. Before it starts on items it
+sees to it that an idle worker is left in reserve.
+
+Linux: kernel/workqueue.c worker_thread(), process_one_work(), wq_worker_sleeping(), wq_worker_running().
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from asyncirq.bottom_half.work import Work, move_linked
+from asyncirq.bottom_half.workqueue_pool import PoolWorkqueue, WorkerPool, lock_pool, unlock_pool
+from asyncirq.hw.cpu import Cpu
+from asyncirq.sched.task import TASK_IDLE, TASK_RUNNING, Task
+
+WORKER_PREP: Final = 1 << 3
+WORKER_CPU_INTENSIVE: Final = 1 << 6
+WORKER_UNBOUND: Final = 1 << 7
+"""Any of these flags keeps a worker out of its pool's ``nr_running``."""
+HOG_REPORT_FROM: Final = 4
+"""A function is reported from this many hogs on, at powers of two."""
+
+
+class Worker:
+    """One kworker. ``current`` is the item that it executes, ``scheduled`` what it executes next whatever the pool's list says."""
+
+    __slots__ = ("asleep", "current", "current_at", "current_color", "current_pwq", "flags", "id", "pool", "scheduled", "task")
+
+    def __init__(self, pool: WorkerPool) -> None:
+        sched = pool.sched
+        self.pool = pool
+        self.id, name = pool.worker_name()
+        self.flags = WORKER_PREP | (0 if pool.bound else WORKER_UNBOUND)
+        self.asleep = False
+        self.current: Work | None = None
+        self.current_pwq: PoolWorkqueue | None = None
+        self.current_at = 0
+        self.current_color = 0
+        self.scheduled: list[Work] = []
+        self.task = sched.new_task(self.main, name, cpu=pool.cpu if pool.bound else None, kthread=True, nice=pool.nice)
+        self.task.worker = self
+        pool.workers.append(self)
+        pool.idle.append(self)
+
+    # --- what the scheduler tells
+
+    async def sleeping(self, task: Task) -> None:
+        """Take note that the worker is about to sleep in an item, and wake another one if it was the last that ran."""
+        if self.flags or self.asleep:
+            return
+        self.asleep = True
+        pool = self.pool
+        pool.nr_running -= 1
+        if pool.need_more_worker():
+            lock_pool(task)
+            await pool.kick(task.cpu)
+            await unlock_pool(task)
+
+    def running(self, task: Task) -> None:
+        """Take note that the worker runs again."""
+        if self.asleep:
+            self.asleep = False
+            self.current_at = task.sum_exec
+            if not self.flags:
+                self.pool.nr_running += 1
+
+    async def tick(self, cpu: Cpu) -> None:
+        """Stop counting a worker whose item has run too long without a sleep, so that others of the pool start; called by the tick.
+
+        Linux: kernel/workqueue.c wq_worker_tick(). Model: the threshold is not scaled up for slow machines.
+        """
+        work = self.current
+        limit_us = self.pool.sched.config.wq_cpu_intensive_us
+        if work is None or self.flags or self.asleep or not limit_us or self.task.sum_exec - self.current_at < limit_us * 1000:
+            return
+        self._set_flag(WORKER_CPU_INTENSIVE)
+        hogs = self.pool.hogs[work.symbol] = self.pool.hogs.get(work.symbol, 0) + 1
+        trace = self.pool.sched.trace
+        if trace is not None and hogs >= HOG_REPORT_FROM and hogs & (hogs - 1) == 0:
+            text = f"workqueue: {work.symbol} hogged CPU for >{limit_us}us {hogs} times, consider switching to WQ_UNBOUND"
+            trace.printk(cpu, 4, text)
+        cpu.preempt_count += 1
+        await self.pool.kick(cpu)
+        cpu.preempt_count -= 1
+
+    # --- the thread
+
+    async def main(self, task: Task) -> None:
+        """Serve the pool for ever."""
+        pool = self.pool
+        while True:
+            pool.idle.remove(self)
+            await self._work(task)
+            pool.idle.append(self)
+            task.set_current_state(TASK_IDLE)
+            await task.schedule()
+            task.set_current_state(TASK_RUNNING)
+
+    async def _work(self, task: Task) -> None:
+        pool = self.pool
+        while pool.need_more_worker():
+            if pool.idle or not await self._manage(task):
+                break
+        else:
+            return
+        start_ns = pool.sched.costs.work_start_ns
+        self._clear_flag(WORKER_PREP)
+        while True:
+            if start_ns:
+                await task.spend(start_ns)
+            if pool.worklist and self._assign(pool.worklist[0]):
+                while self.scheduled:
+                    await self._process_one(task)
+            if not pool.keep_working():
+                break
+        self._set_flag(WORKER_PREP)
+
+    async def _manage(self, task: Task) -> bool:
+        """Make workers until one is idle; return False if another worker is at it already, or if there shall be one alone."""
+        pool = self.pool
+        if pool.manager is not None or pool.thread:
+            return False
+        pool.manager = self
+        while pool.need_more_worker() and not pool.idle:
+            await task.spend(pool.sched.costs.worker_create_ns)
+            await task.wake(Worker(pool).task)
+        pool.manager = None
+        return True
+
+    def _assign(self, work: Work) -> bool:
+        """Take an item off the pool's list; one that is being executed goes to the worker that does, and False is returned."""
+        collision = self.pool.find_executing(work)
+        move_linked(work, (collision or self).scheduled)
+        return collision is None
+
+    async def _process_one(self, task: Task) -> None:
+        pool = self.pool
+        work = self.scheduled.pop(0)
+        pwq = work.pwq
+        assert pwq is not None
+        self.current_color = color = work.color
+        work.entry = None
+        work.pwq = None
+        work.linked = False
+        work.last_pool = pool
+        work.pending = False
+        self.current = work
+        self.current_pwq = pwq
+        self.current_at = task.sum_exec
+        pool.busy.append(self)
+        if pwq.wq.cpu_intensive:
+            self._set_flag(WORKER_CPU_INTENSIVE)
+        if pool.need_more_worker():
+            lock_pool(task)
+            await pool.kick(task.cpu)
+            await unlock_pool(task)
+        await self._call(task, work)
+        self._clear_flag(WORKER_CPU_INTENSIVE)
+        self.current = None
+        self.current_pwq = None
+        pool.busy.remove(self)
+        cpu = lock_pool(task)
+        if pwq.item_done(cpu, color, not work.is_barrier):
+            await pwq.wq.flushers.wake_up_all(cpu)
+        await unlock_pool(task)
+
+    async def _call(self, task: Task, work: Work) -> None:
+        sched = self.pool.sched
+        trace = sched.trace
+        # The function may free or requeue its item: what the trace says about it is kept.
+        name, symbol = work.name, work.symbol
+        if trace is not None:
+            task.cpu.cause = work.cause
+            task.cpu.cause = trace.workqueue_execute_start(task.cpu, name, symbol)
+        await work.function(task, work)
+        cpu = task.cpu
+        if trace is not None:
+            trace.workqueue_execute_end(cpu, name, symbol)
+        if cpu.preempt_count or cpu.irqs_off or task.held_locks:
+            if trace is not None:
+                trace.printk(cpu, 3, f"BUG: workqueue leaked atomic, lock or RCU: {task.comm}[{task.pid}]")
+            cpu.preempt_count = 0
+            await cpu.irq_enable()
+        await sched.cond_resched(task)
+
+    def _set_flag(self, flag: int) -> None:
+        if not self.flags:
+            self.pool.nr_running -= 1
+        self.flags |= flag
+
+    def _clear_flag(self, flag: int) -> None:
+        was = self.flags
+        self.flags &= ~flag
+        if was and not self.flags:
+            self.pool.nr_running += 1

@@ -1,0 +1,164 @@
+"""Serve work items from pools of workers, no more of them at once than the CPU needs.
+
+A bound pool belongs to one CPU and counts its running workers: as long as one runs, nobody else is woken; when the last
+one goes to sleep and items wait, it wakes an idle worker on its way out. The unbound pool does not count: a worker is
+woken for every item. One worker at most is the manager, who makes new workers so that there is an idle one in reserve.
+
+Linux: kernel/workqueue.c. Model: the pool's lock has no duration of its own; workers are made by the manager itself, and
+making one never fails.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asyncirq.bottom_half.work import Work, move_linked
+from asyncirq.hw.cpu import Cpu
+from asyncirq.sched.core import Sched
+from asyncirq.sched.task import Task
+
+if TYPE_CHECKING:
+    from asyncirq.bottom_half.worker import Worker
+    from asyncirq.bottom_half.workqueue import Workqueue
+
+
+class WorkerPool:
+    """The workers of one CPU and nice value, or the unbound ones (``cpu`` -1), and the list of items they serve.
+
+    ``nr_running`` counts the workers that execute items and are runnable; it stays 0 in an unbound pool. ``idle`` is
+    a stack: the latest to become idle is woken first. A pool with a ``thread`` name has that one worker alone.
+    """
+
+    __slots__ = ("busy", "cpu", "hogs", "idle", "manager", "nice", "nr_running", "pool_id", "sched", "thread", "workers", "worklist")
+
+    def __init__(self, sched: Sched, pool_id: int, cpu: int, nice: int, thread: str = "") -> None:
+        self.sched = sched
+        self.pool_id = pool_id
+        self.cpu = cpu
+        self.nice = nice
+        self.thread = thread
+        self.worklist: list[Work] = []
+        self.workers: list[Worker] = []
+        self.idle: list[Worker] = []
+        self.busy: list[Worker] = []
+        self.nr_running = 0
+        self.hogs: dict[str, int] = {}
+        self.manager: Worker | None = None
+
+    def __repr__(self) -> str:
+        return f"<WorkerPool {self.pool_id}>"
+
+    @property
+    def bound(self) -> bool:
+        """Tell whether the pool belongs to a CPU."""
+        return self.cpu >= 0
+
+    def need_more_worker(self) -> bool:
+        """Tell whether items wait and no worker of the pool runs."""
+        return bool(self.worklist) and not self.nr_running
+
+    def keep_working(self) -> bool:
+        """Tell whether the worker that asks should take another item: nobody else of the pool runs."""
+        return bool(self.worklist) and self.nr_running <= 1
+
+    def find_executing(self, work: Work) -> Worker | None:
+        """Return the worker that executes an item, None when none does."""
+        for worker in self.busy:
+            if worker.current is work:
+                return worker
+        return None
+
+    async def kick(self, cpu: Cpu) -> bool:
+        """Wake the first idle worker if the pool needs one; return whether it does and there is one. Trace: sched_waking."""
+        if not self.need_more_worker() or not self.idle:
+            return False
+        await self.sched.wake_up_process(cpu, self.idle[-1].task)
+        return True
+
+    def worker_name(self) -> tuple[int, str]:
+        """Return the lowest free worker id and the name that goes with it."""
+        taken = {worker.id for worker in self.workers}
+        number = 0
+        while number in taken:
+            number += 1
+        if self.thread:
+            return number, self.thread
+        if self.bound:
+            return number, f"kworker/{self.cpu}:{number}{'H' if self.nice < 0 else ''}"
+        return number, f"kworker/u{self.pool_id}:{number}"
+
+
+class PoolWorkqueue:
+    """What joins a workqueue to a pool: how many of its items are active there, and which wait for that.
+
+    Linux: struct pool_workqueue.
+    """
+
+    __slots__ = ("inactive", "nr_active", "pool", "wq")
+
+    def __init__(self, pool: WorkerPool, wq: Workqueue) -> None:
+        self.pool = pool
+        self.wq = wq
+        self.nr_active = 0
+        self.inactive: list[Work] = []
+
+    def insert(self, cpu: Cpu, work: Work) -> bool:
+        """Queue an item: into the pool's list, or behind the inactive ones; return whether it is active. Interrupts are off."""
+        work.pwq = self
+        work.color = self.wq.color
+        self.wq.in_flight[work.color] = self.wq.in_flight.get(work.color, 0) + 1
+        if self.inactive or self.nr_active >= self.wq.max_active:
+            work.inactive = True
+            work.entry = self.inactive
+            self.inactive.append(work)
+            return False
+        self.nr_active += 1
+        self._trace_activate(cpu, work)
+        work.entry = self.pool.worklist
+        self.pool.worklist.append(work)
+        return True
+
+    def item_done(self, cpu: Cpu, color: int, was_active: bool) -> bool:
+        """Take note that an item has ended or was removed, and activate the next; return whether a flush may be over.
+
+        Interrupts are off. Trace: workqueue_activate_work.
+        """
+        if was_active:
+            self.nr_active -= 1
+            if self.inactive and self.nr_active < self.wq.max_active:
+                following = self.inactive[0]
+                self.nr_active += 1
+                self._trace_activate(cpu, following)
+                move_linked(following, self.pool.worklist)
+        in_flight = self.wq.in_flight
+        in_flight[color] -= 1
+        if in_flight[color]:
+            return False
+        del in_flight[color]
+        return bool(self.wq.flushers.entries)
+
+    def _trace_activate(self, cpu: Cpu, work: Work) -> None:
+        trace = self.pool.sched.trace
+        if trace is not None:
+            saved = cpu.cause
+            if work.inactive:
+                cpu.cause = work.cause
+            work.cause = trace.workqueue_activate_work(cpu, work.name, work.symbol)
+            cpu.cause = saved
+
+
+def lock_pool(task: Task) -> Cpu:
+    """Turn interrupts and preemption off, as the pool's lock does, and return the CPU."""
+    cpu = task.cpu
+    cpu.irq_disable()
+    cpu.preempt_count += 1
+    return cpu
+
+
+async def unlock_pool(task: Task) -> None:
+    """End ``lock_pool`` in a task that had interrupts on."""
+    cpu = task.cpu
+    await cpu.irq_enable()
+    cpu.preempt_count -= 1
+    if cpu.need_resched:
+        await task.sched.preempt_schedule(task)

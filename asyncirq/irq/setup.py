@@ -1,0 +1,175 @@
+"""Install an action on a line: every check of a request, then the order in which it takes effect.
+
+Linux: kernel/irq/manage.c __setup_irq(). Model: no request mutex; what it and the descriptor's lock protect is one step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from asyncirq.errors import UsageError
+from asyncirq.hw.cpu import Cpu
+from asyncirq.irq.chip import IRQCHIP_ONESHOT_SAFE
+from asyncirq.irq.desc import (
+    IRQ_TYPE_SENSE_MASK,
+    IRQF_COND_ONESHOT,
+    IRQF_COND_SUSPEND,
+    IRQF_NO_AUTOEN,
+    IRQF_NO_DEBUG,
+    IRQF_NO_SUSPEND,
+    IRQF_NOBALANCING,
+    IRQF_ONESHOT,
+    IRQF_PERCPU,
+    IRQF_PROBE_SHARED,
+    IRQF_SHARED,
+    IRQF_TRIGGER_MASK,
+    IrqAction,
+    IrqDesc,
+)
+from asyncirq.irq.state import enable_depth, irq_activate, irq_startup, set_trigger, set_trigger_type
+from asyncirq.irq.thread import make_default_primary, nested_primary_handler, setup_forced_threading, setup_irq_thread
+
+if TYPE_CHECKING:
+    from asyncirq.irq.core import IrqTable
+
+EINVAL: Final = 22
+EBUSY: Final = 16
+ENOSYS: Final = 38
+ALL_SHARERS: Final = (1 << 64) - 1
+"""One bit for each one-shot sharer of a line."""
+
+
+def check_request(desc: IrqDesc, action: IrqAction, has_handler: bool) -> None:
+    """Refuse a request that can never work. Raises ``UsageError`` EINVAL."""
+    flags = action.flags
+    irq = desc.irq
+    if flags & IRQF_SHARED and action.dev_id is None:
+        raise UsageError(f"irq {irq}: a shared handler ({action.name}) needs a dev_id", EINVAL)
+    if flags & IRQF_SHARED and flags & IRQF_NO_AUTOEN:
+        raise UsageError(f"irq {irq}: {action.name} cannot be both SHARED and NO_AUTOEN", EINVAL)
+    if flags & IRQF_COND_SUSPEND and (not flags & IRQF_SHARED or flags & IRQF_NO_SUSPEND):
+        raise UsageError(f"irq {irq}: {action.name}: COND_SUSPEND needs SHARED without NO_SUSPEND", EINVAL)
+    if desc.norequest or desc.percpu_devid:
+        raise UsageError(f"irq {irq} cannot be requested by {action.name}", EINVAL)
+    if not has_handler and action.thread_fn is None:
+        raise UsageError(f"irq {irq}: {action.name} has neither a handler nor a thread function", EINVAL)
+
+
+def prepare_action(core: IrqTable, desc: IrqDesc, action: IrqAction, has_handler: bool, live: bool) -> None:
+    """Settle what an action's primary handler is and make its threads: all that comes before the line is looked at."""
+    if desc.chip is core.no_irq_chip:
+        raise UsageError(f"irq {desc.irq} has no controller", ENOSYS)
+    if not has_handler:
+        make_default_primary(core, action)
+    if not action.flags & IRQF_TRIGGER_MASK:
+        action.flags |= desc.trigger & IRQ_TYPE_SENSE_MASK
+    if desc.nested_thread:
+        if action.thread_fn is None:
+            raise UsageError(f"irq {desc.irq} is nested: {action.name} needs a thread function", EINVAL)
+        action.handler = nested_primary_handler
+        action.default_primary = False
+    else:
+        if not desc.nothread:
+            setup_forced_threading(core, action)
+        if action.thread_fn is not None or action.primary is not None:
+            setup_irq_thread(core, desc, action, secondary=False, live=live)
+        if action.secondary is not None:
+            setup_irq_thread(core, desc, action.secondary, secondary=True, live=live)
+    if desc.chip.flags & IRQCHIP_ONESHOT_SAFE:
+        action.flags &= ~IRQF_ONESHOT
+
+
+def install_action(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction) -> int:
+    """Check an action against the line and its sharers, start the line up for the first one, and link the action.
+
+    Returns the ns that the register writes take. Raises ``UsageError`` with nothing changed.
+    """
+    if desc.action is None:
+        error = desc.chip.irq_request_resources(desc.data)
+        if error:
+            text = f"Failed to request resources for {action.name} (irq {desc.irq}) on irqchip {desc.chip.name}"
+            core.printk(cpu, 3, text)
+            raise UsageError(text, -error)
+    last, taken = _check_sharers(core, cpu, desc, action)
+    _take_oneshot_bit(core, cpu, desc, action, taken)
+    cost = 0
+    kind = action.flags & IRQF_TRIGGER_MASK
+    if last is None:
+        cost = _first_action(core, cpu, desc, action, kind)
+        desc.action = action
+    else:
+        if kind and kind != desc.trigger:
+            core.printk(cpu, 4, f"irq {desc.irq} uses trigger mode {desc.trigger}; requested {kind}")
+        last.next = action
+    desc.irq_count = 0
+    desc.irqs_unhandled = 0
+    if last is not None and desc.spurious_disabled:
+        desc.spurious_disabled = False
+        cost += enable_depth(cpu, desc)
+    return cost
+
+
+def _check_sharers(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction) -> tuple[IrqAction | None, int]:
+    """Return the last sharer and the one-shot bits in use, after every sharer agreed to the newcomer."""
+    old = desc.action
+    if old is None:
+        return None, 0
+    if desc.nmi:
+        text = f"Invalid attempt to share NMI for {action.name} (irq {desc.irq}) on irqchip {desc.chip.name}."
+        core.printk(cpu, 3, text)
+        raise UsageError(text, EINVAL)
+    if desc.trigger_set:
+        trigger = desc.trigger
+    else:
+        trigger = action.flags & IRQF_TRIGGER_MASK
+        set_trigger_type(desc, trigger)
+    agreed = bool(old.flags & action.flags & IRQF_SHARED) and trigger == action.flags & IRQF_TRIGGER_MASK
+    if old.flags & IRQF_ONESHOT and action.flags & IRQF_COND_ONESHOT:
+        action.flags |= IRQF_ONESHOT
+    if not agreed or (old.flags ^ action.flags) & (IRQF_ONESHOT | IRQF_PERCPU):
+        text = f"Flags mismatch irq {desc.irq}. {action.flags:08x} ({action.name}) vs. {old.flags:08x} ({old.name})"
+        if not action.flags & IRQF_PROBE_SHARED:
+            core.printk(cpu, 3, text)
+        raise UsageError(text, EBUSY)
+    taken = old.thread_mask
+    while old.next is not None:
+        old = old.next
+        taken |= old.thread_mask
+    return old, taken
+
+
+def _take_oneshot_bit(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction, taken: int) -> None:
+    if action.flags & IRQF_ONESHOT:
+        if taken == ALL_SHARERS:
+            raise UsageError(f"irq {desc.irq} has 64 one-shot sharers already, {action.name} is one too many", EBUSY)
+        action.thread_mask = ~taken & (taken + 1)
+    elif action.default_primary and not desc.chip.flags & IRQCHIP_ONESHOT_SAFE:
+        text = f"Threaded irq requested with handler=NULL and !ONESHOT for {action.name} (irq {desc.irq})"
+        core.printk(cpu, 3, text)
+        raise UsageError(text, EINVAL)
+
+
+def _first_action(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction, kind: int) -> int:
+    if kind:
+        error = set_trigger(cpu, desc, kind)
+        if error:
+            raise UsageError(f"Setting trigger mode {kind} for irq {desc.irq} failed", -error)
+    error = irq_activate(cpu, desc)
+    if error:
+        raise UsageError(f"irq {desc.irq} of {action.name} could not be activated", -error)
+    flags = action.flags
+    desc.autodetect = desc.spurious_disabled = desc.oneshot = desc.waiting = False
+    desc.inprogress = False
+    if flags & IRQF_PERCPU:
+        desc.percpu = True
+        desc.no_debug = bool(flags & IRQF_NO_DEBUG)
+    if core.noirqdebug:
+        desc.no_debug = True
+    if flags & IRQF_ONESHOT:
+        desc.oneshot = True
+    if flags & IRQF_NOBALANCING:
+        desc.nobalancing = True
+    if flags & IRQF_NO_AUTOEN or desc.noautoen:
+        desc.depth = 1
+        return 0
+    return irq_startup(cpu, desc, resend=True)

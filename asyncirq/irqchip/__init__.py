@@ -1,0 +1,12 @@
+"""Join the interrupt core to the silicon: which register an operation of the core writes.
+
+The third part of Linux's split: the flow handlers (``irq/flow.py``) say when to mask, the chips here say how, the
+silicon (``hw/``) does it. These are the only files that import both rooms.
+
+| file | what |
+| --- | --- |
+| ``vector.py`` | the x86 vector domain: a vector of a CPU for each interrupt, moves between CPUs |
+| ``ioapic.py`` | wires: level through the fasteoi flow, edges through the edge flow |
+| ``msi.py`` | messages: the edge flow |
+| ``lapic.py`` | the local APIC of each CPU: set up, EOI, inter-processor interrupts |
+"""

@@ -1,0 +1,284 @@
+"""Give each interrupt a vector of a CPU: the innermost domain of x86.
+
+A vector number means nothing but on its CPU, so ``vector_irq`` has a table for each. An interrupt holds a reservation
+until it is activated. When it moves, it gets a vector on the new CPU at once; the old one is kept until an interrupt
+has arrived on the new CPU, and for a tick longer while it is still pending on the old one.
+
+Linux: arch/x86/kernel/apic/vector.c. Trace: the vector events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from asyncirq.errors import InternalError, UsageError
+from asyncirq.hw.cpu import Cpu
+from asyncirq.irq.affinity import irq_move_irq
+from asyncirq.irq.chip import SET_MASK_OK, IrqChip
+from asyncirq.irq.core import KERN_EMERG, KERN_WARNING, IrqTable
+from asyncirq.irq.desc import IrqData, IrqDesc
+from asyncirq.irq.domain import IrqDomain
+from asyncirq.irq.matrix import IrqMatrix
+
+FIRST_EXTERNAL_VECTOR: Final = 0x20
+IA32_SYSCALL_VECTOR: Final = 0x80
+FIRST_SYSTEM_VECTOR: Final = 0xEB
+LOCAL_TIMER_VECTOR: Final = 0xEC
+MANAGED_IRQ_SHUTDOWN_VECTOR: Final = 0xEF
+SYSTEM_VECTORS: Final = (0x80, 0xEC, 0xEF, 0xF6, 0xF7, 0xF8, 0xF9, 0xFA, 0xFB, 0xFC, 0xFD, 0xFE, 0xFF)
+"""What no device gets: the system call gate and the vectors of the kernel itself."""
+NO_VECTOR: Final = 0
+
+
+class VectorData:
+    """What the vector domain keeps for one interrupt. ``vector`` 0 means none; ``prev_*`` is what it moved away from.
+
+    ``move_in_progress``: nothing has arrived on the new CPU yet. ``cleanup``: the old vector waits for its last tick.
+    """
+
+    __slots__ = ("apic_id", "cleanup", "cpu", "has_reserved", "is_managed", "move_in_progress", "prev_cpu", "prev_vector", "vector")
+
+    def __init__(self) -> None:
+        self.vector = NO_VECTOR
+        self.cpu = 0
+        self.apic_id = 0
+        self.prev_vector = NO_VECTOR
+        self.prev_cpu = 0
+        self.move_in_progress = False
+        self.cleanup = False
+        self.has_reserved = False
+        self.is_managed = False
+
+
+class VectorDomain(IrqDomain):
+    """The vectors of one machine; ``vector_irq[cpu][vector]`` is what the entry code looks an interrupt up in.
+
+    ``schedule_cleanup(cpu_id, function)`` calls ``function()`` one jiffy later on that CPU; unless the machine sets it,
+    a timer of the engine does, which takes no CPU time.
+    """
+
+    def __init__(self, core: IrqTable) -> None:
+        super().__init__(core, "VECTOR")
+        self.chip = VectorChip(self)
+        self.vector_irq: list[list[IrqDesc | None]] = [[None] * 256 for _ in core.cpus]
+        self.matrix = IrqMatrix(core.cpus, FIRST_EXTERNAL_VECTOR, FIRST_SYSTEM_VECTOR, core.trace)
+        self.schedule_cleanup: Callable[[int, Callable[[], None]], None] = self._cleanup_by_timer
+        self._silent: set[tuple[int, int]] = set()
+        for vector in SYSTEM_VECTORS:
+            self.matrix.assign_system(vector)
+        for cpu in core.cpus:
+            self.matrix.online(cpu.id)
+
+    # --- the domain
+
+    def alloc(self, data: IrqData, arg: Any) -> None:
+        """Take an interrupt in with a reservation: a vector comes at activation."""
+        data.chip = self.chip
+        data.chip_data = vectors = VectorData()
+        data.desc.single_target = data.desc.enforce_irqctx = True
+        vectors.is_managed = data.desc.managed
+        if vectors.is_managed:
+            self.matrix.reserve_managed(data.desc.affinity)
+        else:
+            self._reserve(data, vectors)
+        if self.core.trace is not None:
+            self.core.trace.vector_setup(self.core.cpus[0], data.irq, False, 0)
+
+    def _reserve(self, data: IrqData, vectors: VectorData) -> None:
+        self.matrix.reserve()
+        vectors.has_reserved = True
+        data.desc.can_reserve = True
+        if self.core.trace is not None:
+            self.core.trace.vector_reserve(self.core.cpus[0], data.irq, 0)
+
+    def free(self, data: IrqData) -> None:
+        """Give back everything that an interrupt holds."""
+        vectors: VectorData = data.chip_data
+        if self.core.trace is not None:
+            self.core.trace.vector_teardown(self.core.cpus[0], data.irq, vectors.is_managed, vectors.has_reserved)
+        self._clear(self.core.cpus[0], data, vectors)
+        if vectors.is_managed:
+            self.matrix.remove_managed(data.desc.affinity)
+        elif vectors.has_reserved:
+            self.matrix.remove_reserved()
+            vectors.has_reserved = False
+
+    def activate(self, cpu: Cpu, data: IrqData, reserve: bool) -> int:
+        """Turn the reservation into a vector: 0, or -ENOSPC when none is left on any CPU."""
+        desc = data.desc
+        vectors: VectorData = data.chip_data
+        if self.core.trace is not None:
+            self.core.trace.vector_activate(cpu, data.irq, vectors.is_managed, desc.can_reserve, reserve)
+        if reserve:
+            vectors.vector = MANAGED_IRQ_SHUTDOWN_VECTOR
+            return 0
+        online = self.core.online_mask
+        error = self.assign(cpu, data, desc.affinity & online) if desc.affinity & online else -28
+        if error and not vectors.is_managed:
+            error = self.assign(cpu, data, online)
+            if not error:
+                self.core.printk(cpu, KERN_WARNING, f"irq {data.irq}: Affinity broken due to vector space exhaustion.")
+        return error
+
+    def deactivate(self, cpu: Cpu, data: IrqData) -> None:
+        """Turn the vector back into the reservation."""
+        vectors: VectorData = data.chip_data
+        if self.core.trace is not None:
+            self.core.trace.vector_deactivate(cpu, data.irq, vectors.is_managed, data.desc.can_reserve, False)
+        if vectors.has_reserved:
+            return
+        self._clear(cpu, data, vectors)
+        if not vectors.is_managed:
+            self._reserve(data, vectors)
+
+    # --- vectors
+
+    def assign(self, cpu: Cpu, data: IrqData, mask: int) -> int:
+        """Give an interrupt a vector on a CPU of ``mask``, unless it has one there: 0, -EBUSY during a move, -ENOSPC."""
+        vectors: VectorData = data.chip_data
+        real = vectors.vector not in (NO_VECTOR, MANAGED_IRQ_SHUTDOWN_VECTOR)
+        if real and mask >> vectors.cpu & 1:
+            return 0
+        if vectors.move_in_progress or vectors.cleanup:
+            return -16
+        trace = self.core.trace
+        reserved = vectors.has_reserved
+        try:
+            new = self.matrix.alloc_managed(mask) if vectors.is_managed else self.matrix.alloc(mask, reserved)
+        except UsageError as error:
+            if trace is not None:
+                trace.vector_alloc(cpu, data.irq, 0, reserved, -error.errno)
+            return -error.errno
+        if trace is not None:
+            trace.vector_alloc(cpu, data.irq, new.bit, reserved, 0)
+            trace.vector_update(cpu, data.irq, new.bit, new.cpu, vectors.vector, vectors.cpu)
+        vectors.has_reserved = False
+        if real:
+            self._leave(cpu, data, vectors)
+        if self.vector_irq[new.cpu][new.bit] is not None:
+            raise InternalError(f"vector {new.bit} of CPU{new.cpu} is allocated twice")
+        vectors.vector = new.bit
+        vectors.cpu = new.cpu
+        vectors.apic_id = self.core.cpus[new.cpu].lapic.regs.id
+        self.vector_irq[new.cpu][new.bit] = data.desc
+        self._silent.discard((new.cpu, new.bit))
+        data.desc.effective_affinity = 1 << new.cpu
+        if trace is not None:
+            trace.vector_config(cpu, data.irq, new.bit, new.cpu, vectors.apic_id)
+        return 0
+
+    def _leave(self, cpu: Cpu, data: IrqData, vectors: VectorData) -> None:
+        vectors.prev_vector = vectors.vector
+        vectors.prev_cpu = vectors.cpu
+        if self.core.online_mask >> vectors.cpu & 1:
+            vectors.move_in_progress = True
+        else:
+            self._free_moved(cpu, data, vectors)
+
+    def _clear(self, cpu: Cpu, data: IrqData, vectors: VectorData) -> None:
+        if vectors.vector == NO_VECTOR or vectors.vector == MANAGED_IRQ_SHUTDOWN_VECTOR:
+            return
+        if self.core.trace is not None:
+            self.core.trace.vector_clear(cpu, data.irq, vectors.vector, vectors.cpu, vectors.prev_vector, vectors.prev_cpu)
+        self._drop(vectors.cpu, vectors.vector, vectors.is_managed)
+        vectors.vector = NO_VECTOR
+        if vectors.prev_vector:
+            self._drop(vectors.prev_cpu, vectors.prev_vector, vectors.is_managed)
+            vectors.prev_vector = NO_VECTOR
+        vectors.move_in_progress = vectors.cleanup = False
+        data.desc.effective_affinity = 0
+
+    def _drop(self, cpu_id: int, vector: int, managed: bool) -> None:
+        # An interrupt of it may be on its way still: that one is no news.
+        self.vector_irq[cpu_id][vector] = None
+        self._silent.add((cpu_id, vector))
+        self.matrix.free(cpu_id, vector, managed)
+
+    # --- after a move
+
+    def complete_move(self, cpu: Cpu, data: IrqData, vectors: VectorData) -> None:
+        """Begin to clean up behind a move, if this is the CPU that it went to. Linux: irq_complete_move()."""
+        if cpu.id != vectors.cpu:
+            return
+        vectors.move_in_progress = False
+        if self.core.online_mask >> vectors.prev_cpu & 1:
+            vectors.cleanup = True
+            self.schedule_cleanup(vectors.prev_cpu, lambda: self._clean_up(data, vectors))
+        else:
+            self._free_moved(cpu, data, vectors)
+
+    def _clean_up(self, data: IrqData, vectors: VectorData) -> None:
+        if not vectors.cleanup:
+            return
+        old = self.core.cpus[vectors.prev_cpu]
+        if old.lapic.irr >> vectors.prev_vector & 1:
+            self.core.printk(old, KERN_WARNING, f"Moved interrupt pending in old target APIC {vectors.prev_cpu}")
+            self.schedule_cleanup(vectors.prev_cpu, lambda: self._clean_up(data, vectors))
+            return
+        self._free_moved(old, data, vectors)
+
+    def _free_moved(self, cpu: Cpu, data: IrqData, vectors: VectorData) -> None:
+        if self.core.trace is not None:
+            self.core.trace.vector_free_moved(cpu, data.irq, vectors.prev_cpu, vectors.prev_vector, vectors.is_managed)
+        self.matrix.free(vectors.prev_cpu, vectors.prev_vector, vectors.is_managed)
+        self.vector_irq[vectors.prev_cpu][vectors.prev_vector] = None
+        vectors.prev_vector = NO_VECTOR
+        vectors.move_in_progress = vectors.cleanup = False
+
+    def _cleanup_by_timer(self, cpu_id: int, function: Callable[[], None]) -> None:
+        engine = self.core.engine
+        jiffy = self.core.config.jiffy_ns
+        engine.timer(function, f"vector cleanup of CPU{cpu_id}").arm((engine.now // jiffy + 1) * jiffy)
+
+    # --- strays
+
+    def expect_stray(self, cpu_id: int, vector: int) -> None:
+        """Let one interrupt of an unused vector pass without a word: a move may cause it."""
+        if self.vector_irq[cpu_id][vector] is None:
+            self._silent.add((cpu_id, vector))
+
+    def handle_unused(self, cpu: Cpu, vector: int) -> None:
+        """End an interrupt whose vector nobody has; say so, unless it was to be expected. Linux: common_interrupt()."""
+        cpu.lapic.eoi(cpu)
+        if (cpu.id, vector) in self._silent:
+            self._silent.discard((cpu.id, vector))
+        else:
+            self.core.printk(cpu, KERN_EMERG, f"common_interrupt: {cpu.id}.{vector} No irq handler for vector")
+
+
+class VectorChip(IrqChip):
+    """The CPU's side of every interrupt: EOI to the local APIC, a vector on another CPU, an interrupt to itself."""
+
+    name = "APIC"
+
+    def __init__(self, domain: VectorDomain) -> None:
+        self.domain = domain
+        self.costs = domain.core.costs
+
+    def irq_ack(self, cpu: Cpu, data: IrqData) -> int:
+        """Complete a move that ended here, begin one that is due, and write EOI. Linux: apic_ack_edge()."""
+        vectors: VectorData = data.chip_data
+        if vectors.move_in_progress:
+            self.domain.complete_move(cpu, data, vectors)
+        cost = irq_move_irq(cpu, data.desc) if data.desc.setaffinity_pending else 0
+        cpu.lapic.eoi(cpu)
+        return cost + self.costs.apic_eoi_ns
+
+    def irq_set_affinity(self, cpu: Cpu, data: IrqData, mask: int, force: bool) -> int:
+        """Assign a vector on one CPU of ``mask``."""
+        error = self.domain.assign(cpu, data, mask & self.domain.core.online_mask)
+        return error or SET_MASK_OK
+
+    def irq_retrigger(self, cpu: Cpu, data: IrqData) -> bool:
+        """Send the interrupt's own vector to its CPU."""
+        vectors: VectorData = data.chip_data
+        return cpu.lapic.send_ipi(vectors.apic_id, vectors.vector, cause=cpu.cause) > 0
+
+
+def vector_data(data: IrqData) -> VectorData:
+    """Return what the vector domain keeps for an interrupt, from any level of its hierarchy."""
+    while data.parent is not None:
+        data = data.parent
+    vectors: VectorData = data.chip_data
+    return vectors

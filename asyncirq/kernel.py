@@ -1,0 +1,212 @@
+"""Put the kernel of a machine together: its parts in the order of their making, wired to each other and to the board.
+
+Every part knows only those made before it; what must call upwards (a wake-up that sends an IPI, a tick that raises a
+softirq) is a callable that is set here, so this file is the map of all upcalls.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from asyncirq.board import Board
+from asyncirq.bottom_half.hrtimer import Hrtimers
+from asyncirq.bottom_half.irq_work import IrqWorks
+from asyncirq.bottom_half.ksoftirqd import SoftirqThreads
+from asyncirq.bottom_half.napi import NapiCore
+from asyncirq.bottom_half.sleep import Sleep
+from asyncirq.bottom_half.softirq import Softirq
+from asyncirq.bottom_half.softnet import Softnet
+from asyncirq.bottom_half.tasklet import Tasklet, Tasklets
+from asyncirq.bottom_half.tick import Tick
+from asyncirq.bottom_half.timer import Timers
+from asyncirq.bottom_half.timer_wheel import Timer
+from asyncirq.bottom_half.work import DelayedWork
+from asyncirq.bottom_half.workqueue import Workqueues
+from asyncirq.config import KernelConfig
+from asyncirq.costs import Costs
+from asyncirq.entry import (
+    CALL_FUNCTION_SINGLE_VECTOR,
+    CALL_FUNCTION_VECTOR,
+    IRQ_WORK_VECTOR,
+    LOCAL_TIMER_VECTOR,
+    NMI_VECTOR,
+    RESCHEDULE_VECTOR,
+    SPURIOUS_APIC_VECTOR,
+    Entry,
+)
+from asyncirq.errors import UsageError
+from asyncirq.hw.cpu import Cpu
+from asyncirq.irq import proc
+from asyncirq.irq.ipi import Ipi
+from asyncirq.irq.manage import IrqCore
+from asyncirq.irqchip.ioapic import IoApicDomain, PinConfig
+from asyncirq.irqchip.lapic import LocalApics
+from asyncirq.irqchip.msi import MsiDomain, MsiTarget
+from asyncirq.irqchip.vector import VectorDomain
+from asyncirq.sched.core import Sched
+from asyncirq.sched.idle import Idle
+from asyncirq.sched.task import Task
+from asyncirq.trace.names import SOFTIRQ_NAMES
+from asyncirq.trace.recorder import Recorder
+
+
+class Kernel:
+    """The kernel of one machine; its parts are attributes, named after what they are."""
+
+    def __init__(self, board: Board, config: KernelConfig, costs: Costs, trace: Recorder | None, *, debug: bool = False) -> None:
+        self.board = board
+        self.config = config
+        self.sched = Sched(board.engine, board.cpus, config, costs, trace)
+        self.idle = Idle(self.sched)
+        self.softirq = Softirq(self.sched)
+        self.softirq_threads = SoftirqThreads(self.softirq)
+        self.tasklets = Tasklets(self.softirq)
+        self.timers = Timers(self.softirq)
+        self.hrtimers = Hrtimers(self.softirq)
+        self.tick = Tick(self.timers, self.hrtimers)
+        self.irq_work = IrqWorks(self.softirq)
+        self.sleep = Sleep(self.timers, self.hrtimers)
+        self.workqueues = Workqueues(self.sched)
+        self.softnet = Softnet(self.softirq)
+        self.napi = NapiCore(self.softirq, self.softnet, self.sleep)
+        self.irq = IrqCore(self.sched, self.softirq, debug=debug)
+        self.apics = LocalApics(board.cpus)
+        self.ipi = Ipi(self.sched, self.apics.send_ipi)
+        self.vectors = VectorDomain(self.irq)
+        self.ioapic = IoApicDomain(self.irq, self.vectors, board.ioapic)
+        self.msi = MsiDomain(self.irq, self.vectors)
+        self.entry = Entry(self.softirq, self.vectors.vector_irq)
+        self._messages = 0
+        self._wire()
+
+    def _wire(self) -> None:
+        """Set every upcall."""
+        self.sched.send_reschedule = self.ipi.send_reschedule
+        self.sched.send_wakeup = self.ipi.send_wakeup
+        self.idle.enter = self.tick.idle_enter
+        self.idle.leave = self.tick.idle_leave
+        self.hrtimers.program = self.board.program_timer
+        self.irq_work.raise_self = self.ipi.irq_work_raise
+        self.irq_work.send_call = self.ipi.send_wakeup
+        self.irq_work.tick_stopped = self.tick.stopped
+        self.tick.hooks.append(self.irq_work.irq_work_tick)
+        self.tick.keepers.append(self.irq_work.irq_work_needs_cpu)
+        self.workqueues.add_timer = self._add_delayed
+        self.workqueues.del_timer = self._del_delayed
+        self.irq.ack_bad_irq = self.apics.eoi
+        resend = Tasklet(self._resend, "resend_irqs")
+        self.irq.schedule_resend = partial(self._schedule_resend, resend)
+        poll = Timer(self._poll_spurious, "poll_spurious_irq_timer")
+        self.irq.arm_spurious_poll = partial(self._arm_spurious_poll, poll)
+        self.entry.timer = self.hrtimers.hrtimer_interrupt
+        self.entry.call_function = self._call_function
+        self.entry.irq_work = self.irq_work.irq_work_run
+        self.entry.unused = self.vectors.handle_unused
+
+    def boot(self) -> None:
+        """Start the kernel, in Linux's order; no time passes. Linux: init/main.c start_kernel()."""
+        for cpu in self.board.cpus:
+            self.entry.install(cpu.idt)  # trap_init, init_IRQ
+            cpu.idt.freeze()
+        for cpu in self.board.cpus:
+            self.board.engine.resume(self.sched.new_idle(cpu, self.idle.cpu_idle).sim)
+        for cpu in self.board.cpus:
+            self.board.setup_timer(cpu, LOCAL_TIMER_VECTOR)  # time_init
+            self.tick.start(cpu)
+        for cpu in self.board.cpus:
+            self.softirq_threads.spawn(cpu)  # early initcalls
+            self.irq_work.spawn(cpu)
+        self.workqueues.boot()
+
+    # --- upcalls with a body
+
+    async def _add_delayed(self, cpu: Cpu, work: DelayedWork, delay: int) -> None:
+        timer = work.timer
+        if timer is None:
+            timer = work.timer = Timer(partial(self._delayed_work_timer, work), f"{work.name}.timer", irqsafe=True)
+        self.timers.mod_timer(cpu, timer, self.timers.jiffies + delay)
+
+    async def _delayed_work_timer(self, work: DelayedWork, cpu: Cpu, timer: Timer) -> None:
+        await self.workqueues.delayed_work_timer(cpu, work)
+
+    async def _del_delayed(self, cpu: Cpu, work: DelayedWork) -> bool:
+        return work.timer is not None and self.timers.timer_delete(cpu, work.timer)
+
+    async def _resend(self, cpu: Cpu, tasklet: Tasklet) -> None:
+        await self.irq.run_resend(cpu)
+
+    async def _schedule_resend(self, tasklet: Tasklet, cpu: Cpu) -> None:
+        await self.tasklets.tasklet_schedule(cpu, tasklet)
+
+    async def _poll_spurious(self, cpu: Cpu, timer: Timer) -> None:
+        await self.irq.poll_spurious(cpu)
+
+    def _arm_spurious_poll(self, timer: Timer, cpu: Cpu, delay_ns: int) -> None:
+        self.timers.mod_timer(cpu, timer, self.timers.jiffies + delay_ns // self.config.jiffy_ns)
+
+    async def _call_function(self, cpu: Cpu) -> None:
+        await self.ipi.flush_queue(cpu)
+        await self.irq_work.run_remote(cpu)
+
+    # --- what the machine offers
+
+    def gsi_to_irq(self, gsi: int, level: bool, active_low: bool) -> int:
+        """Return the irq of an IO-APIC pin, made at the first call. Raises ``UsageError`` when the pin is wired otherwise already."""
+        config = PinConfig(level=level, active_low=active_low)
+        irq = self.ioapic.find_mapping(gsi)
+        if not irq:
+            return self.ioapic.create_mapping(gsi, arg=config)
+        if self.irq.desc(irq).data.chip_data != config:
+            raise UsageError(f"gsi {gsi} is wired otherwise already (irq {irq})", 22)
+        return irq
+
+    def alloc_msi(self, target: MsiTarget) -> int:
+        """Return a new irq that is raised by messages of ``target``."""
+        self._messages += 1
+        return self.msi.create_mapping(self._messages, arg=target)
+
+    def start_thread(self, task: Task) -> None:
+        """Make a new task ready from outside the model; a halted CPU is told by an interrupt."""
+        self.sched.start_now(task)
+        if self.board.engine.now:
+            self.board.bus.deliver(self.board.fixed_message(task.cpu, RESCHEDULE_VECTOR))
+
+    def proc(self, path: str) -> str:
+        """Return the text of a file under /proc. Raises ``UsageError`` ENOENT for one that the model does not have."""
+        name = path.removeprefix("/proc/")
+        if name == "interrupts":
+            return proc.interrupts(self.irq, self._vector_counts(), {"ERR": self.irq.err_count})
+        if name == "softirqs":
+            return proc.softirqs(self.softirq.counts)
+        if name == "net/softnet_stat":
+            return self.softnet.softnet_stat()
+        parts = name.split("/")
+        if len(parts) == 3 and parts[0] == "irq" and parts[1].isdigit():
+            return proc.read_irq_file(self.irq, int(parts[1]), parts[2])
+        raise UsageError(f"there is no {path} here", 2)
+
+    def _vector_counts(self) -> dict[str, list[int]]:
+        counts = self.entry.counts
+        calls = [sum(pair) for pair in zip(counts[CALL_FUNCTION_VECTOR], counts[CALL_FUNCTION_SINGLE_VECTOR], strict=True)]
+        return {
+            "NMI": counts[NMI_VECTOR],
+            "LOC": counts[LOCAL_TIMER_VECTOR],
+            "SPU": counts[SPURIOUS_APIC_VECTOR],
+            "IWI": counts[IRQ_WORK_VECTOR],
+            "RES": counts[RESCHEDULE_VECTOR],
+            "CAL": calls,
+        }
+
+    def describe(self) -> str:
+        """Return the three registration tables as text: the gates, the descriptors, the softirq vectors."""
+        lines = ["gates:"]
+        gates = self.board.cpus[0].idt.gates
+        lines += [f"  {vector:#04x} {gate.name}" for vector, gate in enumerate(gates) if gate is not None]
+        lines.append("descriptors:")
+        for desc in self.irq.all_descs():
+            actions = ", ".join(action.name for action in desc.actions()) or "no action"
+            flow = getattr(desc.handle_irq, "__name__", "?")
+            lines.append(f"  irq {desc.irq}: {flow}, chip {desc.chip.name}, {actions}")
+        lines.append("softirq_vec:")
+        lines += [f"  {nr} {SOFTIRQ_NAMES[nr]}: {name}" for nr, name in self.softirq.actions()]
+        return "\n".join(lines) + "\n"

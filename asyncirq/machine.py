@@ -1,0 +1,188 @@
+"""Put a machine together and run it: reads like a boot log.
+
+``Machine`` is an async context manager inside the user's own program. It owns every part; nothing is global, so two
+machines in one process never know of each other. Boot takes no virtual time: at 0 ns every CPU enters its idle loop with
+interrupts on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from fractions import Fraction
+from types import TracebackType
+from typing import Any, Final
+
+from asyncirq import invariants
+from asyncirq.board import Board, Msi
+from asyncirq.config import KernelConfig, preset
+from asyncirq.costs import Costs
+from asyncirq.errors import UsageError
+from asyncirq.hw.line import Line
+from asyncirq.kernel import Kernel
+from asyncirq.sched.task import SCHED_NORMAL, Task, TaskFn
+from asyncirq.sim import FOREVER, Arrival, Context, Driver, Engine, ExecutorName, Inbox, Policy
+from asyncirq.trace.record import Record
+from asyncirq.trace.recorder import Recorder
+from asyncirq.trace.sinks import MemorySink, Sink
+
+MAX_CPUS: Final = 1024
+
+
+class Machine:
+    """A machine with ``cpus`` CPUs and one kernel.
+
+    ::
+
+        async with Machine(cpus=2, kernel="linux-6.12", seed=1) as m:
+            ...
+            await m.run_for(ms(50))
+
+    ``kernel`` is a preset's name or a ``KernelConfig``. ``trace`` False records nothing at all (the run is the same, only
+    faster); ``sinks`` receive the records, by default one list in memory, which ``records`` returns; ``sinks=()`` keeps
+    nothing but the digest. ``executor`` is ``"native"`` or ``"anyio"``. ``policy`` decides ties; ``replay`` is the tape of an
+    earlier live run. ``check`` watches the invariants of ``asyncirq.invariants``. ``debug`` traces every step of the flow
+    handlers.
+
+    The parts, for experiments that go deeper: ``engine``, ``board`` (silicon), ``kernel`` and its parts ``sched``,
+    ``softirq``, ``irq``, ``workqueues``, ``timers``, ``hrtimers``, ``napi``, ``tasklets``, ``sleep``.
+    """
+
+    def __init__(
+        self,
+        cpus: int = 1,
+        kernel: KernelConfig | str = "linux-6.12",
+        *,
+        seed: int = 0,
+        costs: Costs | None = None,
+        trace: bool = True,
+        sinks: Sequence[Sink] | None = None,
+        executor: ExecutorName = "native",
+        policy: Policy | None = None,
+        inline: bool = True,
+        replay: Sequence[Arrival] = (),
+        check: bool = False,
+        debug: bool = False,
+    ) -> None:
+        if not 1 <= cpus <= MAX_CPUS:
+            raise UsageError(f"a machine has 1 to {MAX_CPUS} CPUs, not {cpus}", 22)
+        self.config = preset(kernel) if isinstance(kernel, str) else kernel
+        self.costs = costs if costs is not None else Costs()
+        self.engine = Engine(seed, policy, inline)
+        self.driver = Driver(self.engine, executor, Inbox(replay))
+        self._memory = MemorySink() if sinks is None and trace else None
+        given: Sequence[Sink] = sinks if sinks is not None else [self._memory] if self._memory is not None else ()
+        self.trace = Recorder(self.engine, given) if trace else None
+        self.board = Board(self.engine, cpus, self.costs, self.trace)
+        self.kernel = Kernel(self.board, self.config, self.costs, self.trace, debug=debug)
+        self.sched = self.kernel.sched
+        self.softirq = self.kernel.softirq
+        self.tasklets = self.kernel.tasklets
+        self.timers = self.kernel.timers
+        self.hrtimers = self.kernel.hrtimers
+        self.sleep = self.kernel.sleep
+        self.workqueues = self.kernel.workqueues
+        self.napi = self.kernel.napi
+        self.irq = self.kernel.irq
+        self.cpus = self.board.cpus
+        self._closed = False
+        if self.trace is not None:
+            self.driver.on_slice = self.trace.flush
+        if check:
+            invariants.watch(self.cpus)
+        self.kernel.boot()
+
+    # --- running
+
+    async def __aenter__(self) -> Machine:
+        await self.driver.executor.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def run_for(self, ns: int) -> None:
+        """Run for ``ns`` of virtual time. Raises what the model raises: a handler's own exception, ``KernelBug``, ``SimulationStalled``."""
+        if ns < 0:
+            raise UsageError(f"a machine cannot run for {ns} ns", 22)
+        await self.driver.run_until(self.engine.now + ns)
+
+    async def run_until(self, condition: Callable[[], bool], timeout_ns: int | None = None) -> bool:
+        """Run until ``condition()`` holds, looked at after every step; return False if ``timeout_ns`` passed first."""
+        until = FOREVER if timeout_ns is None else self.engine.now + timeout_ns
+        if not condition():
+            await self.driver.run_until(until, condition)
+        return condition()
+
+    def live(self, speed: Fraction | int = 1) -> None:
+        """Release the run by the wall clock from now on, ``speed`` times as fast as real time."""
+        self.driver.live(speed)
+
+    async def close(self) -> None:
+        """End the machine: every task is closed, every record reaches its sinks. Twice is once."""
+        if self._closed:
+            return
+        self._closed = True
+        await self.driver.close()
+        if self.trace is not None:
+            self.trace.close()
+
+    # --- what is on it
+
+    @property
+    def now(self) -> int:
+        """Return the virtual time in ns."""
+        return self.engine.now
+
+    @property
+    def records(self) -> list[Record]:
+        """Return what was recorded so far. Raises ``UsageError`` when the machine was told to record nowhere or into other sinks."""
+        if self._memory is None or self.trace is None:
+            raise UsageError("this machine keeps no records in memory: it was made with trace=False or with sinks of its own")
+        if not self._closed:
+            self.trace.flush()
+        return self._memory.records
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of the trace so far, as hex. Raises ``UsageError`` on an untraced machine."""
+        if self.trace is None:
+            raise UsageError("an untraced machine has no digest")
+        return self.trace.hexdigest()
+
+    def line(self, gsi: int, *, level: bool = True, active_low: bool = False) -> tuple[Line, int]:
+        """Return the wire to an IO-APIC pin and the irq that it raises. Raises ``UsageError`` when the pin is wired otherwise already."""
+        return self.board.line(gsi, active_low), self.kernel.gsi_to_irq(gsi, level, active_low)
+
+    def msi(self, name: str) -> Msi:
+        """Return a message-signalled interrupt of a device: ``irq`` to request, ``send()`` to raise it."""
+        msi = Msi(name, self.board)
+        msi.irq = self.kernel.alloc_msi(msi)
+        return msi
+
+    def spawn(self, coro: Coroutine[Any, Any, None], name: str) -> Context:
+        """Start a device's task: it may ``await m.engine.sleep(ns)`` and raise interrupts, and knows no CPU."""
+        return self.engine.spawn(coro, name)
+
+    def start_thread(
+        self,
+        fn: TaskFn,
+        comm: str,
+        *,
+        cpu: int | None = None,
+        policy: int = SCHED_NORMAL,
+        rt_priority: int = 0,
+        nice: int = 0,
+        kthread: bool = False,
+    ) -> Task:
+        """Start a thread that runs ``async def fn(task)``, from now on and without a waker; ``cpu`` binds it."""
+        task = self.sched.new_task(fn, comm, cpu=cpu, kthread=kthread, policy=policy, rt_priority=rt_priority, nice=nice)
+        self.kernel.start_thread(task)
+        return task
+
+    def proc(self, path: str) -> str:
+        """Return the text of a file under /proc: ``interrupts``, ``softirqs``, ``net/softnet_stat``, ``irq/N/...``."""
+        return self.kernel.proc(path)
+
+    def describe(self) -> str:
+        """Return the three registration tables as text: the gates, the descriptors, the softirq vectors."""
+        return self.kernel.describe()
