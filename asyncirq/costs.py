@@ -104,6 +104,13 @@ class Costs:
     """One received packet through the stack."""
     tx_clean_ns: int = 150
     """Freeing one transmitted packet."""
+    # drivers/
+    device_read_ns: int = 800
+    """One read of a device's register across the bus: the CPU waits for the answer."""
+    device_write_ns: int = 30
+    """One posted write to a device's register."""
+    tx_packet_ns: int = 600
+    """Handing one packet to a NIC, without the write of its tail register."""
 
     def __init__(self, **overrides: int) -> None:
         for name, value in overrides.items():

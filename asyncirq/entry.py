@@ -19,7 +19,7 @@ from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.idt import Gate, Idt
 from asyncirq.irq.desc import IrqDesc
-from asyncirq.sched.preempt import HARDIRQ_MASK, HARDIRQ_OFFSET, INTERRUPT_MASK, NMI_OFFSET
+from asyncirq.sched.preempt import HARDIRQ_MASK, HARDIRQ_OFFSET, NMI_MASK, NMI_OFFSET
 from asyncirq.sched.task import Task
 
 FIRST_EXTERNAL_VECTOR: Final = 0x20
@@ -99,28 +99,33 @@ class Entry:
         """Count one more hard interrupt. Raises ``KernelBug`` past the depth that priority classes allow."""
         count = cpu.preempt_count
         if count & HARDIRQ_MASK >= self._depth:
-            raise KernelBug(f"hard interrupts nest deeper than {self._depth // HARDIRQ_OFFSET} on {cpu.name} at {cpu.engine.now} ns")
+            self._too_deep(cpu)
         cpu.preempt_count = count + HARDIRQ_OFFSET
+
+    def _too_deep(self, cpu: Cpu) -> None:
+        raise KernelBug(f"hard interrupts nest deeper than {self._depth // HARDIRQ_OFFSET} on {cpu.name} at {cpu.engine.now} ns")
 
     async def irq_exit(self, cpu: Cpu) -> None:
         """End one hard interrupt: softirqs at the outermost one, then the reschedule, which must stay the last statement."""
         count = cpu.preempt_count - HARDIRQ_OFFSET
         cpu.preempt_count = count
-        if not count & INTERRUPT_MASK:
-            softirq = self.softirq
-            index = cpu.id
-            if softirq.pending[index] or softirq.pending_timers[index]:
-                await softirq.irq_exit(cpu)
+        softirq = self.softirq
+        index = cpu.id
+        if (softirq.pending[index] or softirq.pending_timers[index]) and not count & (HARDIRQ_MASK | NMI_MASK):
+            await softirq.irq_exit(cpu)
         if cpu.need_resched:
-            if cpu.current.user_mode:
-                await self._exit_to_user(cpu)
-            elif self._preemptible and not cpu.preempt_count & self._mask:
-                await self.sched.preempt_schedule_irq(cpu)
+            await self._reschedule(cpu)
+
+    async def _reschedule(self, cpu: Cpu) -> None:
+        """Reschedule on the way back to user mode, and on a preemptible kernel to a preemptible place. Linux: irqentry_exit()."""
+        if cpu.current.regs_user:
+            await self._exit_to_user(cpu)
+        elif self._preemptible and not cpu.preempt_count & self._mask:
+            await self.sched.preempt_schedule_irq(cpu)
 
     async def _exit_to_user(self, cpu: Cpu) -> None:
         task = cpu.current
         assert isinstance(task, Task)
-        task.user_mode = False
         while True:
             await task.cpu.irq_enable()
             if self.costs.user_exit_work_ns:
@@ -129,7 +134,6 @@ class Entry:
             task.cpu.irq_disable()
             if not task.cpu.need_resched:
                 break
-        task.user_mode = True
 
     # --- device interrupts
 
@@ -180,12 +184,16 @@ class Entry:
         await self._leave_system(cpu)
 
     async def sysvec_reschedule_ipi(self, cpu: Cpu, vector: int) -> None:
-        """Do nothing but exit: the reschedule that was asked for is irq_exit's. Linux: scheduler_ipi()."""
+        """Do nothing but return, which reschedules; no softirqs. Linux: scheduler_ipi(), DEFINE_IDTENTRY_SYSVEC_SIMPLE()."""
         await self._enter_system(cpu, vector)
         if self.trace is not None:
             self.trace.reschedule_entry(cpu, vector)
             self.trace.reschedule_exit(cpu, vector)
-        await self._leave_system(cpu)
+        if self.costs.sysvec_exit_ns:
+            await cpu.spend(self.costs.sysvec_exit_ns)
+        cpu.preempt_count -= HARDIRQ_OFFSET
+        if cpu.need_resched:
+            await self._reschedule(cpu)
 
     async def sysvec_call_function_single(self, cpu: Cpu, vector: int) -> None:
         """Run queued calls of other CPUs and enqueue the tasks that they left on the wake list."""
@@ -239,6 +247,8 @@ class Entry:
     async def exc_nmi(self, cpu: Cpu, vector: int) -> None:
         """Run the NMI handler: no softirqs and no reschedule on the way out. Linux: arch/x86/kernel/nmi.c."""
         self.counts[NMI_VECTOR][cpu.id] += 1
+        if cpu.preempt_count & HARDIRQ_MASK >= self._depth:
+            self._too_deep(cpu)
         cpu.preempt_count += NMI_OFFSET + HARDIRQ_OFFSET
         await cpu.spend(self.costs.sysvec_entry_ns)
         if self.nmi is not None:

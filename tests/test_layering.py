@@ -28,7 +28,7 @@ def below(room: str) -> frozenset[str]:
     return frozenset(BASE + CHAIN[: CHAIN.index(room)])
 
 
-KERNEL: Final = frozenset(BASE + CHAIN)
+KERNEL: Final = frozenset((*BASE, *CHAIN, "board", "kernel"))
 
 ALLOWED: Final = MappingProxyType(
     {
@@ -47,13 +47,17 @@ ALLOWED: Final = MappingProxyType(
         "entry": below("entry"),
         "drivers": below("drivers"),
         "invariants": below("machine"),
-        "machine": below("machine") | {"invariants"},
+        "board": frozenset({"units", "errors", "costs", "trace", "sim", "hw"}),
+        "kernel": below("drivers") | {"board"},
+        "machine": below("machine") | {"invariants", "board", "kernel"},
+        "host": frozenset[str](),
+        "scenario": KERNEL | {"devices", "asyncirq"},
         "analysis": frozenset({"units", "errors", "trace"}),
         "explore": frozenset({"units", "errors", "trace", "sim"}),
         "whatif": KERNEL | {"analysis", "invariants"},
-        "asyncirq": KERNEL | {"invariants", "analysis", "explore", "whatif"},
+        "asyncirq": KERNEL | {"invariants", "analysis", "explore", "whatif", "host"},
         "devices": KERNEL - {"hw"} | {"hw.cpu", "hw.line", "hw.msi", "asyncirq"},
-        "cli": KERNEL | {"invariants", "analysis", "explore", "whatif", "asyncirq", "devices"},
+        "cli": KERNEL | {"invariants", "analysis", "explore", "whatif", "asyncirq", "devices", "scenario", "host"},
         "__main__": frozenset({"cli"}),
     }
 )

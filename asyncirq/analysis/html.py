@@ -19,13 +19,13 @@ from asyncirq.analysis.summary import Part, summarize
 
 _SECTIONS: Final = (
     ("latencies", "Latencies", "In µs, with the number of samples; the small figures are the change against the captured kernel."),
-    ("curves", "Distributions", "Share of the samples at or below a latency, one curve per kernel. Point at a chart to read it."),
-    ("contexts", "Where softirq vectors ran", "Share of each vector's entries by the context that served them."),
-    ("rates", "CPU time, rates, counts", "The small figures are the change against the captured kernel."),
-    ("accuracy", "Accuracy against the real kernel", "A cell is a quantity in a phase, with 30 samples or more on both sides."),
-    ("arrivals", "What made interrupts come", "The arrival model of each line and phase, and the evidence for it."),
+    ("curves", "Distributions", "One curve per kernel. Point at a chart to read it, drag to zoom in, double-click to zoom out."),
+    ("contexts", "Softirq contexts", "Where each softirq vector ran: the share of its entries by the context that served them."),
+    ("rates", "CPU and rates", "Shares of all CPUs' time, rates and counts; the small figures are the change against the captured kernel."),
+    ("accuracy", "Accuracy", "Against the real kernel. A cell is a quantity in a phase with 30 samples or more on both sides."),
+    ("arrivals", "Arrivals", "What made the interrupts of each line come in each phase, and the evidence for it."),
     ("constants", "Constants", "Every cost that the model charges, and where it comes from."),
-    ("policies", "Policies of the kernels", "Marked rows differ between the kernels."),
+    ("policies", "Policies", "The policies of each modelled kernel; marked rows differ."),
 )  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def _summary(parts: list[Part]) -> str:
 
 
 def _prose(text: str) -> str:
-    return escape(text).replace("-&gt;", "→").replace(" us", " µs")
+    return escape(text).replace("-&gt;", "→").replace(" us", "\u00a0µs").replace(" %", "\u00a0%")
 
 
 def _section(report: Report, key: str, title: str, lead: str) -> str:

@@ -77,6 +77,10 @@ class CallbackWait:
 
 
 def name_of(function: Callable[..., object]) -> str:
-    """Return the name under which a callback appears in the trace, as ``%ps`` prints it: without leading underscores."""
-    name: str = getattr(function, "__name__", type(function).__name__)
+    """Return the name under which a callback appears in the trace, as ``%ps`` prints it: without leading underscores.
+
+    Of a ``functools.partial`` it is the name of the function that it calls.
+    """
+    inner = getattr(function, "func", function)
+    name: str = getattr(inner, "__name__", type(inner).__name__)
     return name.lstrip("_")

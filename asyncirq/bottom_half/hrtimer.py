@@ -183,31 +183,44 @@ class Hrtimers:
 
         While its function runs on another CPU, it stays there. Trace: hrtimer_start.
         """
+        self._arm(cpu, timer, time_ns, mode, slack_ns, restart=False)
+
+    def hrtimer_restart(self, cpu: Cpu, timer: Hrtimer, time_ns: int, mode: int = HRTIMER_MODE_ABS) -> None:
+        """Cancel a timer if it is armed, and arm it: as two calls, but the event device is programmed once.
+
+        Trace: hrtimer_cancel, hrtimer_start.
+        """
+        self._arm(cpu, timer, time_ns, mode, 0, restart=True)
+
+    def _arm(self, cpu: Cpu, timer: Hrtimer, time_ns: int, mode: int, slack_ns: int, restart: bool) -> None:
         old = timer.base
         was_armed = timer.seq != 0
         here = self.bases[cpu.id]
         was_next = False
+        trace = self.trace
         if was_armed:
             assert old is not None
             was_next = old.cpu_id == cpu.id and timer.expires == here.expires_next
             old.remove(timer)
+            if restart and trace is not None:
+                trace.hrtimer_cancel(cpu, timer.name)
         if mode & HRTIMER_MODE_REL:
             time_ns += self.engine.now
         timer.softexpires = time_ns
-        timer.expires = time_ns + slack_ns
-        is_soft = self._is_soft(timer)
+        timer.expires = expires = time_ns + slack_ns
+        kind = timer.mode
+        is_soft = kind == HRTIMER_MODE_SOFT or (self._rt and kind != HRTIMER_MODE_HARD)
         queue = here.soft if is_soft else here.hard
         if old is not None and old is not queue and old.running is timer:
             queue = old
-        if self.trace is not None:
-            self.trace.hrtimer_start(
-                cpu, timer.name, timer.function_name, timer.expires, time_ns, _MODE_TEXT[mode & 3 | timer.mode], was_armed
-            )
+        if trace is not None:
+            text = _MODE_TEXT[mode & (HRTIMER_MODE_REL | HRTIMER_MODE_PINNED) | kind]
+            trace.hrtimer_start(cpu, timer.name, timer.function_name, expires, time_ns, text, was_armed and not restart)
         first = queue.add(timer)
         if was_next:
             self._force_reprogram(cpu, here)
         elif first and queue.cpu_id == cpu.id:
-            self._reprogram(cpu, here, timer.expires, is_soft)
+            self._reprogram(cpu, here, expires, is_soft)
 
     def hrtimer_try_to_cancel(self, cpu: Cpu, timer: Hrtimer) -> int:
         """Disarm a timer: 1 if it was armed, 0 if not, -1 if its function runs now. Trace: hrtimer_cancel."""

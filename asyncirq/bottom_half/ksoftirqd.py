@@ -40,8 +40,8 @@ class SoftirqThreads:
             if not softirq.pending[index]:
                 await task.schedule()
                 continue
-            task.set_current_state(TASK_RUNNING)
-            await self._run(task, timers=False)
+            await self._go_on(task)
+            await softirq.run_in_thread(task, timers=False)
             await self.sched.cond_resched(task)
 
     async def _ktimers(self, task: Task) -> None:
@@ -52,23 +52,11 @@ class SoftirqThreads:
             if not softirq.pending_timers[index]:
                 await task.schedule()
                 continue
-            task.set_current_state(TASK_RUNNING)
-            await self._run(task, timers=True)
+            await self._go_on(task)
+            await softirq.run_in_thread(task, timers=True)
 
-    async def _run(self, task: Task, timers: bool) -> None:
-        softirq = self.softirq
-        rt = softirq.config.rt
-        if rt:
-            cpu = await softirq.local_bh_disable(task)
-        else:
-            cpu = task.cpu
-        cpu.irq_disable()
-        if timers:
-            softirq.pending[cpu.id] |= softirq.pending_timers[cpu.id]
-            softirq.pending_timers[cpu.id] = 0
-        if softirq.pending[cpu.id]:
-            await cpu.spend(softirq.costs.ksoftirqd_ns)
-            await softirq.run_pending(cpu)
-        await cpu.irq_enable()
-        if rt:
-            await softirq.local_bh_enable(task)
+    async def _go_on(self, task: Task) -> None:
+        """Run after all: here a preemptible kernel takes the CPU away between two rounds. Linux: smpboot_thread_fn()."""
+        task.set_current_state(TASK_RUNNING)
+        if task.cpu.need_resched:
+            await self.sched.preempt_schedule(task)

@@ -72,6 +72,7 @@ class Softirq:
         self._raise_cause = [[0] * NR_SOFTIRQS for _ in range(cpus)]
         self._rt = sched.config.rt
         self._bh_locks = [RtLock(sched, f"bh_lock/{cpu.id}") for cpu in sched.cpus]
+        self._bh_count = [0] * cpus
         limit = sched.config.softirq_max_time_ms
         jiffy = sched.config.jiffy_ns
         self._jiffy = jiffy
@@ -91,20 +92,27 @@ class Softirq:
 
     def raise_softirq_nowake(self, cpu: Cpu, nr: int) -> None:
         """Mark a vector pending on this CPU and do nothing else. Linux: __raise_softirq_irqoff(). Trace: softirq_raise."""
+        self._mark(cpu, nr, self.pending)
+
+    def _mark(self, cpu: Cpu, nr: int, words: list[int]) -> None:
         if self._vec[nr] is None:
-            raise KernelBug(f"softirq {nr} is raised on {cpu.name} but has no action")
+            raise KernelBug(f"softirq {nr} is raised on {cpu.name} at {self.engine.now} ns but has no action")
+        index = cpu.id
         bit = 1 << nr
         trace = self.trace
         if trace is not None:
             seq = trace.softirq_raise(cpu, nr)
-            if not self.pending[cpu.id] & bit:
-                self._raise_cause[cpu.id][nr] = seq
-        self.pending[cpu.id] |= bit
+            if not words[index] & bit:
+                self._raise_cause[index][nr] = seq
+        words[index] |= bit
 
     async def raise_softirq_irqoff(self, cpu: Cpu, nr: int) -> None:
-        """Mark a vector pending; outside any interrupt or BH-disabled section wake ksoftirqd. Interrupts are off."""
+        """Mark a vector pending; outside any interrupt or BH-disabled section wake ksoftirqd. Interrupts are off.
+
+        On PREEMPT_RT a section of another task counts too: it runs what is pending at its end.
+        """
         self.raise_softirq_nowake(cpu, nr)
-        if not cpu.preempt_count & INTERRUPT_MASK:
+        if not cpu.preempt_count & INTERRUPT_MASK and not self._bh_count[cpu.id]:
             await self.wakeup_softirqd(cpu)
 
     async def raise_softirq(self, cpu: Cpu, nr: int) -> None:
@@ -119,16 +127,12 @@ class Softirq:
 
         Linux: raise_timer_softirq(), include/linux/interrupt.h. Where ktimers is woken, at once or at the interrupt's exit, is a policy.
         """
-        ktimers = self.ktimers[cpu.id]
-        if ktimers is None:
+        if not self.config.has_ktimers:
             self.raise_softirq_nowake(cpu, nr)
             return
-        if self.trace is not None:
-            seq = self.trace.softirq_raise(cpu, nr)
-            if not self.pending_timers[cpu.id] & 1 << nr:
-                self._raise_cause[cpu.id][nr] = seq
-        self.pending_timers[cpu.id] |= 1 << nr
-        if self.config.ktimers_wake_in_hardirq:
+        self._mark(cpu, nr, self.pending_timers)
+        ktimers = self.ktimers[cpu.id]
+        if ktimers is not None and self.config.ktimers_wake_in_hardirq:
             await self._wake(cpu, ktimers)
 
     async def wakeup_softirqd(self, cpu: Cpu) -> None:
@@ -147,60 +151,85 @@ class Softirq:
     async def local_bh_disable(self, task: Task) -> Cpu:
         """Keep softirqs off this CPU and return it; it stays this one until ``local_bh_enable``.
 
-        On PREEMPT_RT the section is preemptible, bound to the CPU by ``migrate_disable``, and waits for the CPU's BH lock.
+        On PREEMPT_RT the section is preemptible, bound to the CPU by ``migrate_disable``, and waits for the CPU's BH lock;
+        it takes no lock where it may not sleep, and finding the CPU's bottom halves off there is a ``KernelBug``.
         """
         if self._rt:
-            cpu = task.migrate_disable()
-            if not cpu.preempt_count & SOFTIRQ_MASK and self.config.bh_lock:
-                await self._bh_locks[cpu.id].lock(task)
-            cpu.preempt_count += SOFTIRQ_DISABLE_OFFSET
-            return cpu
+            return await self._bh_disable_rt(task, SOFTIRQ_DISABLE_OFFSET)
         cpu = task.cpu
         cpu.preempt_count += SOFTIRQ_DISABLE_OFFSET
         return cpu
 
     async def local_bh_enable(self, task: Task) -> None:
-        """End one ``local_bh_disable``; at the last one run what is pending, then reschedule if asked to."""
+        """End one ``local_bh_disable``; at the last one run what is pending, then reschedule if asked to.
+
+        Raises ``KernelBug`` in hard interrupt context, and, except on PREEMPT_RT, with interrupts off.
+        """
         cpu = task.cpu
         count = cpu.preempt_count
         if count & HARDIRQ_MASK:
             raise KernelBug(f"WARNING: local_bh_enable in hard interrupt context on {cpu.name} at {self.engine.now} ns")
-        last = count & SOFTIRQ_MASK == SOFTIRQ_DISABLE_OFFSET
         if self._rt:
-            await self._bh_enable_rt(task, cpu, last)
+            await self._bh_enable_rt(task, cpu)
             return
-        if last and not count & NMI_MASK and self.pending[cpu.id]:
+        if cpu.irqs_off:
+            raise KernelBug(f"WARNING: local_bh_enable with interrupts off on {cpu.name} at {self.engine.now} ns")
+        last = count & INTERRUPT_MASK == SOFTIRQ_DISABLE_OFFSET
+        if last and self.pending[cpu.id] and not self._is_deferred(cpu.id):
             # Keep the CPU until the softirqs are done: preemption stays off while the BH count drops.
             cpu.preempt_count += 1 - SOFTIRQ_DISABLE_OFFSET
-            was_off = cpu.irq_disable()
-            if self.pending[cpu.id]:
-                await cpu.spend(self.costs.bh_enable_ns)
-                await self._handle(cpu)
-            await cpu.irq_restore(was_off)
+            cpu.irq_disable()
+            await self._handle(cpu, self.costs.bh_enable_ns)
+            await cpu.irq_enable()
             cpu.preempt_count -= 1
         else:
             cpu.preempt_count -= SOFTIRQ_DISABLE_OFFSET
         if cpu.need_resched:
             await self.sched.preempt_schedule(task)
 
-    async def _bh_enable_rt(self, task: Task, cpu: Cpu, last: bool) -> None:
-        if last:
-            if self.pending[cpu.id]:
-                if cpu.irqs_off or cpu.preempt_count & self.sched.count_mask:
-                    await self.wakeup_softirqd(cpu)
-                else:
-                    cpu.irq_disable()
-                    await cpu.spend(self.costs.bh_enable_ns)
-                    await self._handle(cpu)
-                    await cpu.irq_enable()
-            cpu.preempt_count -= SOFTIRQ_DISABLE_OFFSET
-            if self.config.bh_lock:
-                await self._bh_locks[cpu.id].unlock(task)
-        else:
-            cpu.preempt_count -= SOFTIRQ_DISABLE_OFFSET
-        task.migrate_enable()
-        if cpu.need_resched:
+    async def _bh_disable_rt(self, task: Task, offset: int) -> Cpu:
+        cpu = task.migrate_disable()
+        if not cpu.preempt_count & SOFTIRQ_MASK and self.config.bh_lock:
+            if self._may_sleep(cpu):
+                await self._bh_locks[cpu.id].lock(task)
+            elif self._bh_count[cpu.id]:
+                raise KernelBug(
+                    f"WARNING: local_bh_disable of {task.comm}/{task.pid} in atomic context inside a section of another task "
+                    f"on {cpu.name} at {self.engine.now} ns"
+                )
+        cpu.preempt_count += offset
+        self._bh_count[cpu.id] += offset
+        return cpu
+
+    async def _bh_enable_rt(self, task: Task, cpu: Cpu) -> None:
+        # Interrupts stay off until nobody has bottom halves off any more: else what an interrupt raises there would be left to this
+        # task, which has looked already.
+        may_sleep = self._may_sleep(cpu)
+        was_off = cpu.irq_disable()
+        offset = SOFTIRQ_DISABLE_OFFSET
+        if cpu.preempt_count & SOFTIRQ_MASK == offset and self.pending[cpu.id]:
+            if may_sleep:
+                offset = SOFTIRQ_OFFSET
+                cpu.preempt_count -= offset
+                self._bh_count[cpu.id] -= offset
+                await self._handle(cpu, self.costs.bh_enable_ns)
+            else:
+                await self.wakeup_softirqd(cpu)
+        await self._bh_drop_rt(task, cpu, offset)
+        await cpu.irq_restore(was_off)
+        if task.cpu.need_resched:
             await self.sched.preempt_schedule(task)
+
+    async def _bh_drop_rt(self, task: Task, cpu: Cpu, offset: int) -> None:
+        cpu.preempt_count -= offset
+        self._bh_count[cpu.id] -= offset
+        lock = self._bh_locks[cpu.id]
+        if lock.owner is task and not cpu.preempt_count & SOFTIRQ_MASK:
+            await lock.unlock(task)
+        task.migrate_enable()
+
+    def _may_sleep(self, cpu: Cpu) -> bool:
+        return not (cpu.irqs_off or cpu.preempt_count & self.sched.count_mask)
 
     # --- running
 
@@ -211,32 +240,44 @@ class Softirq:
         """
         index = cpu.id
         if not cpu.preempt_count & INTERRUPT_MASK and self.pending[index]:
-            daemon = self.ksoftirqd[index]
-            if daemon is None or not self._is_left_to(daemon, index):
-                await cpu.spend(self.costs.softirq_entry_ns)
-                await self._handle(cpu)
-            elif self._rt:
-                if self._bh_locks[index].owner is None:
+            if self._rt:
+                if not self._bh_count[index]:
                     await self.wakeup_softirqd(cpu)
-            elif self.config.threadirqs:
+            elif self.config.threadirqs and self.ksoftirqd[index] is not None:
                 await self.wakeup_softirqd(cpu)
+            elif not self._is_deferred(index):
+                await self._handle(cpu, self.costs.softirq_entry_ns)
         if self.pending_timers[index] and not cpu.preempt_count & (HARDIRQ_MASK | NMI_MASK):
             ktimers = self.ktimers[index]
             if ktimers is not None:
                 await self._wake(cpu, ktimers)
 
-    def _is_left_to(self, daemon: Task, index: int) -> bool:
-        """Tell whether the exit of an interrupt leaves what is pending to ksoftirqd."""
-        config = self.config
-        if self._rt or config.threadirqs:
-            return True
-        return config.ksoftirqd_defers and daemon.state == TASK_RUNNING and not self.pending[index] & SOFTIRQ_NOW_MASK
+    def _is_deferred(self, index: int) -> bool:
+        """Tell whether what is pending waits for ksoftirqd because that is runnable. Linux (4.9 to 6.4): ksoftirqd_running()."""
+        if not self.config.ksoftirqd_defers:
+            return False
+        daemon = self.ksoftirqd[index]
+        return daemon is not None and daemon.state == TASK_RUNNING and not self.pending[index] & SOFTIRQ_NOW_MASK
 
-    async def run_pending(self, cpu: Cpu) -> None:
-        """Run what is pending, for ksoftirqd and ktimers: interrupts are off before and after."""
-        await self._handle(cpu)
+    async def run_in_thread(self, task: Task, timers: bool) -> None:
+        """Run what is pending in ksoftirqd, or in ktimers what the tick raised as well.
 
-    async def _handle(self, cpu: Cpu) -> None:
+        Linux: run_ksoftirqd(), run_ktimerd(), ksoftirqd_run_begin(). On PREEMPT_RT bottom halves are off meanwhile.
+        """
+        cpu = await self._bh_disable_rt(task, SOFTIRQ_OFFSET) if self._rt else task.cpu
+        cpu.irq_disable()
+        index = cpu.id
+        if timers:
+            self.pending[index] |= self.pending_timers[index]
+            self.pending_timers[index] = 0
+        if self.pending[index]:
+            await self._handle(cpu, self.costs.ksoftirqd_ns)
+        if self._rt:
+            await self._bh_drop_rt(task, cpu, SOFTIRQ_OFFSET)
+            self._check_balance(cpu)
+        await cpu.irq_enable()
+
+    async def _handle(self, cpu: Cpu, lead_ns: int) -> None:
         index = cpu.id
         engine = self.engine
         pending = self.pending
@@ -249,7 +290,11 @@ class Softirq:
         limit = self._max_jiffies
         start_ns = engine.now
         restart = self.config.softirq_max_restart
-        cpu.preempt_count += SOFTIRQ_OFFSET
+        # On PREEMPT_RT the caller has bottom halves off by this one count.
+        offset = 0 if self._rt else SOFTIRQ_OFFSET
+        cpu.preempt_count += offset
+        if lead_ns:
+            await cpu.spend(lead_ns)
         first = True
         while True:
             snapshot = pending[index]
@@ -278,15 +323,20 @@ class Softirq:
             if not pending[index]:
                 break
             restart -= 1
-            if cpu.need_resched or restart <= 0 or (limit is not None and engine.now // self._jiffy >= start_ns // self._jiffy + limit):
+            late = limit is not None and (cpu.need_resched or engine.now // self._jiffy >= start_ns // self._jiffy + limit)
+            if late or restart <= 0:
                 await self.wakeup_softirqd(cpu)
                 break
         if self.costs.softirq_exit_ns:
             await cpu.spend(self.costs.softirq_exit_ns)
         cpu.cause = saved_cause
-        if not cpu.preempt_count & SOFTIRQ_OFFSET:
-            raise KernelBug(f"softirq count lost on {cpu.name} at {engine.now} ns")
-        cpu.preempt_count -= SOFTIRQ_OFFSET
+        cpu.preempt_count -= offset
+        if offset:
+            self._check_balance(cpu)
+
+    def _check_balance(self, cpu: Cpu) -> None:
+        if cpu.preempt_count & INTERRUPT_MASK:
+            raise KernelBug(f"WARNING: preempt_count {cpu.preempt_count:08x} after softirqs on {cpu.name} at {self.engine.now} ns")
 
     def _leaked(self, cpu: Cpu, nr: int, count: int) -> None:
         if self.trace is not None:

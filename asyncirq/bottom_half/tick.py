@@ -16,6 +16,7 @@ from typing import Any, Final
 from asyncirq.bottom_half.hrtimer import HRTIMER_MODE_ABS, HRTIMER_MODE_HARD, HRTIMER_MODE_PINNED, Hrtimer, Hrtimers, hrtimer_forward
 from asyncirq.bottom_half.softirq import TIMER_SOFTIRQ
 from asyncirq.bottom_half.timer import Timers
+from asyncirq.bottom_half.timer_wheel import BASE_DEF
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sim.engine import FOREVER
 
@@ -27,9 +28,13 @@ TickHook = Callable[[Cpu], Coroutine[Any, Any, None]]
 
 
 class TickSched:
-    """The tick of one CPU. ``last_tick`` is the expiry it had when it was stopped, ``next_tick`` what it was put off to (0: unknown)."""
+    """The tick of one CPU.
 
-    __slots__ = ("active", "inidle", "last_tick", "next_tick", "nr_stops", "nr_ticks", "stopped", "timer")
+    ``last_tick`` is the expiry it had when it was stopped, ``next_tick`` what it was put off to (0: to be decided), and
+    ``seen_*`` are the next expiries of the wheels by which that was decided.
+    """
+
+    __slots__ = ("active", "inidle", "last_tick", "next_tick", "nr_stops", "nr_ticks", "seen_global", "seen_local", "stopped", "timer")
 
     def __init__(self, timer: Hrtimer) -> None:
         self.timer = timer
@@ -38,6 +43,8 @@ class TickSched:
         self.stopped = False
         self.last_tick = 0
         self.next_tick = 0
+        self.seen_local = 0
+        self.seen_global = 0
         self.nr_ticks = 0
         self.nr_stops = 0
 
@@ -94,7 +101,7 @@ class Tick:
         now = self.engine.now
         jiffy = self._jiffy_ns
         when = origin + ((now - origin) // jiffy + 1) * jiffy
-        self.hrtimers.hrtimer_start(cpu, ts.timer, when, _MODE)
+        self.hrtimers.hrtimer_restart(cpu, ts.timer, when, _MODE)
 
     # --- the tick itself
 
@@ -124,12 +131,38 @@ class Tick:
 
         Trace: timer_base_idle, tick_stop, hrtimer_start, hrtimer_cancel.
         """
-        ts = self.ts[cpu.id]
+        index = cpu.id
+        ts = self.ts[index]
         ts.inidle = True
-        if not (self._nohz and ts.active) or cpu.need_resched or self._softirqs_pending(cpu):
+        if not (self._nohz and ts.active) or cpu.need_resched:
             return
-        jiffies = self.timers.jiffies
-        following = self._next_event(cpu, jiffies)
+        softirq = self.softirq
+        keep = False
+        if softirq.pending[index] or softirq.pending_timers[index]:
+            if self._softirqs_pending(cpu):
+                return
+            keep = bool((softirq.pending[index] | softirq.pending_timers[index]) >> TIMER_SOFTIRQ & 1)
+        for needed in self.keepers:
+            if needed(cpu):
+                keep = True
+        local, shared = self.timers.bases[index][:BASE_DEF]
+        if (
+            ts.stopped
+            and not keep
+            and self.engine.now < ts.next_tick
+            and local.next_expiry == ts.seen_local
+            and shared.next_expiry == ts.seen_global
+            and not (local.recalc or shared.recalc)
+        ):
+            # Nothing has changed since the last decision, which is what most interrupts of an idle CPU find.
+            return
+        self._decide(cpu, ts, keep)
+        ts.seen_local = local.next_expiry
+        ts.seen_global = shared.next_expiry
+
+    def _decide(self, cpu: Cpu, ts: TickSched, keep: bool) -> None:
+        jiffies = self.engine.now // self._jiffy_ns
+        following = jiffies + 1 if keep else self.timers.next_timer_interrupt(cpu)
         if following is not None and following <= jiffies + 1:
             self.timers.set_idle(cpu, False)
             if not ts.stopped:
@@ -159,16 +192,9 @@ class Tick:
         if not ts.stopped:
             return
         self.timers.set_idle(cpu, False)
-        self.hrtimers.hrtimer_try_to_cancel(cpu, ts.timer)
         ts.stopped = False
         ts.next_tick = 0
         self._restart(cpu, ts, ts.last_tick)
-
-    def _next_event(self, cpu: Cpu, jiffies: int) -> int | None:
-        pending = self.softirq.pending[cpu.id] | self.softirq.pending_timers[cpu.id]
-        if pending >> TIMER_SOFTIRQ & 1 or any(needed(cpu) for needed in self.keepers):
-            return jiffies + 1
-        return self.timers.next_timer_interrupt(cpu)
 
     def _softirqs_pending(self, cpu: Cpu) -> bool:
         """Report softirqs that nobody is going to run; on PREEMPT_RT their runner may wait for a lock, which is no error."""

@@ -31,11 +31,11 @@ class Thread:
     """What a CPU executes: one stack of calls. The kernel's task is built on it.
 
     ``pinned`` says that the thread cannot migrate (a per-CPU kthread, or migration disabled). ``user_mode`` says that it is
-    in user mode. ``saved_count`` is its preempt count while it is switched out;
-    ``own_irqs_off`` says that it cleared IF itself.
+    in user mode, ``regs_user`` that the interrupt being handled found it there. ``saved_count`` is its preempt count while
+    it is switched out; ``own_irqs_off`` says that it cleared IF itself.
     """
 
-    __slots__ = ("cause", "cpu", "own_irqs_off", "pid", "pinned", "saved_count", "sim", "user_mode")
+    __slots__ = ("cause", "cpu", "own_irqs_off", "pid", "pinned", "regs_user", "saved_count", "sim", "user_mode")
 
     cpu: Cpu
     sim: Context
@@ -45,6 +45,7 @@ class Thread:
         self.pinned = False
         self.own_irqs_off = False
         self.user_mode = False
+        self.regs_user = False
         self.saved_count = 0
         self.cause = 0
 
@@ -209,7 +210,6 @@ class Cpu:
 
         Interrupts must be off. Called by the scheduler alone.
         """
-        thread = self.current
         self.install(following)
         self.engine.resume(following.sim)
         await self.engine.park()
@@ -240,6 +240,10 @@ async def interrupt_window(thread: Thread) -> None:
         trace = cpu.trace
         saved_off = cpu.irqs_off
         saved_own = thread.own_irqs_off
+        saved_user = thread.user_mode
+        saved_regs = thread.regs_user
+        thread.regs_user = saved_user
+        thread.user_mode = False
         saved_cause = cpu.cause
         if lapic.nmi_pending and not cpu.nmi_blocked:
             vector = NMI_VECTOR
@@ -263,6 +267,8 @@ async def interrupt_window(thread: Thread) -> None:
         cpu = thread.cpu
         cpu.cause = saved_cause
         thread.own_irqs_off = saved_own
+        thread.user_mode = saved_user
+        thread.regs_user = saved_regs
         cpu.iret(saved_off)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from asyncirq.costs import Costs
 from asyncirq.errors import AsyncIrqError, KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.desc import IRQ_HANDLED, IRQ_NONE, IRQ_WAKE_THREAD, IRQF_NO_THREAD, IRQF_ONESHOT, IRQF_PERCPU, IrqAction, IrqDesc
@@ -251,11 +252,12 @@ def setup_forced_threading(core: IrqTable, action: IrqAction) -> None:
 def make_default_primary(core: IrqTable, action: IrqAction) -> None:
     """Give an action the primary handler that only asks for its thread."""
     action.default_primary = True
-    action.handler = partial(default_primary_handler, core.costs.irq_default_primary_ns)
+    action.handler = partial(default_primary_handler, core.costs)
 
 
-async def default_primary_handler(ns: int, cpu: Cpu, irq: int, dev_id: object) -> int:
+async def default_primary_handler(costs: Costs, cpu: Cpu, irq: int, dev_id: object) -> int:
     """Ask for the thread and do nothing else. Linux: irq_default_primary_handler()."""
+    ns = costs.irq_default_primary_ns
     if ns:
         await cpu.spend(ns)
     return IRQ_WAKE_THREAD

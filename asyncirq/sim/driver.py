@@ -79,10 +79,7 @@ class Driver:
                         engine.now = max(engine.now, limit)
                     if inbox.next_due(FOREVER) <= limit:
                         inbox.deliver(engine.now)
-                    elif limit == until:
-                        engine.check_progress()
-                        return
-                    elif limit == FOREVER:
+                    elif limit in (until, FOREVER):
                         engine.check_progress()
                         return
                 if inbox.waiting:

@@ -22,7 +22,7 @@
       else if (key === "style") for (const [name, text] of Object.entries(value)) node.style.setProperty(name, text);
       else node.setAttribute(key === "cls" ? "class" : key, value);
     }
-    node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+    node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
     return node;
   }
 
@@ -58,7 +58,7 @@
   }
   function fill(id, ...children) {
     const node = body(id);
-    if (node) node.replaceChildren(...children.flat().filter(Boolean));
+    if (node) node.replaceChildren(...children.flat(Infinity).filter(Boolean));
   }
 
   // -- latencies ------------------------------------------------------------------------------------------------------
@@ -115,14 +115,7 @@
     seen.disconnect();
     sized.disconnect();
     const cards = el("div", { cls: "cards" });
-    let group = "";
-    for (const q of shown()) {
-      if (q.group !== group) {
-        group = q.group;
-        cards.append(el("h3", { cls: "group" }, group));
-      }
-      cards.append(card(q));
-    }
+    cards.append(...shown().map(card));
     fill("curves", cards.children.length ? cards : nothing("No distribution with enough samples in this phase."));
     cards.querySelectorAll(".chart").forEach((box) => seen.observe(box));
   }
@@ -137,7 +130,7 @@
     const rows = found.map(({ run, stats }) => el("tr", null, el("th", { scope: "row" }, swatch(run), run.name), el("td", { cls: "thin" }, String(stats.n)),
       keys.map((key) => el("td", { cls: (key === "p99" && stats.n < 100) || (key === "p999" && stats.n < 1000) ? "thin" : null }, us(stats[key]))),
       el("td", null, base && stats !== base ? signed(us(stats.p50 - base.p50), stats.p50 - base.p50) : "")));
-    return el("div", { cls: "card", id: `q-${report.quantities.indexOf(q)}` }, el("h3", null, q.label || q.group), el("p", null, q.definition), box, table(head, rows));
+    return el("div", { cls: "card", id: `q-${report.quantities.indexOf(q)}` }, el("h3", null, title(q.name)), el("p", null, q.definition), box, table(head, rows));
   }
 
   // All curves share one list of x values: each keeps its level between its own steps, so nothing is interpolated.
@@ -153,10 +146,21 @@
       return xs.map((x) => {
         while (i < stats.cdf.length && at(stats.cdf[i][0]) <= x) below = stats.cdf[i++][1];
         if (state.view === "cdf") return (100 * below) / stats.n;
-        return below === stats.n ? null : (100 * (stats.n - below)) / stats.n;
+        if (below < stats.n) return (100 * (stats.n - below)) / stats.n;
+        return i++ === stats.cdf.length ? 1e-9 : null; // one drop to the bottom, then nothing: a logarithmic axis has no 0
       });
     });
     return [xs, ...ys];
+  }
+
+  // Round values for a logarithmic axis: 1, 2, 5 of each decade, or every digit where less than a decade is shown.
+  function logSplits(u, axis, min, max) {
+    const steps = max / min < 8 ? [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9] : max / min < 1e3 ? [1, 2, 5] : [1];
+    const splits = [];
+    for (let decade = 10 ** Math.floor(Math.log10(min)); decade <= max; decade *= 10) {
+      splits.push(...steps.map((step) => step * decade).filter((v) => v >= min && v <= max));
+    }
+    return splits;
   }
 
   function plot(box, found) {
@@ -164,6 +168,7 @@
     const tail = state.view === "tail";
     const grid = { stroke: colour("--line"), width: 1 };
     const axis = { stroke: colour("--quiet"), grid, ticks: grid, font: "11px system-ui, sans-serif" };
+    const logAxis = { splits: logSplits, filter: (u, splits) => splits };
     const label = (v) => (v === null ? "" : v >= 1e6 ? `${v / 1e6} s` : v >= 1e3 ? `${v / 1e3} ms` : `${+v.toPrecision(3)} µs`);
     const floor = Math.min(...found.map((f) => 50 / f.stats.n));
     const options = {
@@ -174,11 +179,11 @@
         y: tail ? { distr: 3, range: [floor, 100] } : { range: [0, 100] },
       },
       axes: [
-        { ...axis, size: 34, space: 48, values: (u, splits) => splits.map(label) },
-        { ...axis, size: 52, values: (u, splits) => splits.map((v) => (v === null ? "" : `${+v.toPrecision(2)} %`)) },
+        { ...axis, size: 34, space: 48, ...(state.scale === "log" ? logAxis : {}), values: (u, splits) => splits.map(label) },
+        { ...axis, size: 52, ...(tail ? logAxis : {}), values: (u, splits) => splits.map((v) => (v === null ? "" : `${+v.toPrecision(2)} %`)) },
       ],
       series: [{}, ...found.map(({ run }) => ({
-        label: run.name, stroke: colour(run.colour), width: run.dashed ? 1.5 : 2, dash: run.dashed ? [6, 4] : undefined,
+        label: run.name, stroke: colour(run.colour), width: run === runs[0] ? 4 : run.dashed ? 1.5 : 2, dash: run.dashed ? [6, 4] : undefined,
         points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }),
       }))],
       plugins: [tip(found, data)],
@@ -300,8 +305,8 @@
   function cellTable(cells) {
     if (!cells.length) return nothing("No cell to compare in this phase.");
     const head = [
-      el("tr", null, heading("phase", { cls: "text", rowspan: 2 }), heading("quantity", { cls: "text", rowspan: 2 }), heading("samples", { colspan: 2, cls: "first" }), heading("real µs", { colspan: 3, cls: "first" }),
-        heading("predicted µs", { colspan: 3, cls: "first" }), heading("error %", { colspan: 3, cls: "first" }), heading("distance", { colspan: 4, cls: "first" })),
+      el("tr", null, heading("phase", { cls: "text", rowspan: 2 }), heading("quantity", { cls: "text", rowspan: 2 }), heading("samples", { colspan: 2, cls: "first text" }), heading("real µs", { colspan: 3, cls: "first text" }),
+        heading("predicted µs", { colspan: 3, cls: "first text" }), heading("error %", { colspan: 3, cls: "first text" }), heading("distance", { colspan: 4, cls: "first text" })),
       el("tr", null, ["real", "pred.", "p50", "p90", "p99", "p50", "p90", "p99", "p50", "p90", "p99", "W1 µs", "W1n", "copy", "skill"]
         .map((t, i) => heading(t, { cls: [0, 2, 5, 8, 11].includes(i) ? "first" : null }))),
     ];
