@@ -49,7 +49,13 @@ _RENAMED: Final[dict[str, dict[str, str]]] = {
     "timer_base_idle": {"timer_cpu": "cpu"},
 }
 """Fields that a record calls otherwise because its header took Linux's name: record's name to Linux's."""
+_OTHER: Final = "other_event"
 _SOFTIRQ: Final = frozenset({"softirq_raise", "softirq_entry", "softirq_exit"})
+
+
+def linux_fields(kind: type[Record]) -> tuple[tuple[str, str], ...]:
+    """Return a record type's own fields in order, each with Linux's name for it: how to build one from a captured event."""
+    return _shape(kind)[1]
 
 
 def capture_from_records(records: Iterable[Record], name: str, *, resolution_ns: int = 1) -> Capture:
@@ -114,7 +120,9 @@ def _event(record: Record, shape: tuple[str, tuple[tuple[str, str], ...]], comm:
     for field, linux in own:
         value = getattr(record, field)
         fields[linux] = int(value) if isinstance(value, bool) else value
-    if tag in _SOFTIRQ:
+    if tag == _OTHER:
+        tag, fields = str(fields["name"]), {"text": fields["text"]}
+    elif tag in _SOFTIRQ:
         fields["action"] = softirq_name(int(fields["vec"]))
     elif tag == "irq_handler_exit":
         fields["ret"] = "handled" if fields["ret"] else "unhandled"
