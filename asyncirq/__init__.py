@@ -1,6 +1,65 @@
 """Model the Linux interrupt subsystem: deterministic, in virtual time, with a typed record for every transition.
 
-PLACEHOLDER
+An interrupt is a function call that the interrupted code did not write: it runs nested inside the ``await`` of whatever
+it interrupted. So the await stack is the kernel stack, and one interrupt is a chain of calls that can be followed from
+file to file.
+
+The way of one interrupt
+------------------------
+
+A signal goes down this table; each file is visited once. ``def`` marks what takes no time, ``async`` what does.
+
+| # | file: function | | what happens | records |
+| --- | --- | --- | --- | --- |
+| 1 | ``devices/``, hardware half | async | the device decides to interrupt | device_raise |
+| 2 | ``hw/line.py Line.set``, ``hw/msi.py send`` | def | a wire changes its level, a message is written | line_level, msi_write |
+| 3 | ``hw/ioapic.py IoApic.run`` | async | inbox in order, latency, edge or level, mask, routing | ioapic_deliver |
+| 4 | ``hw/lapic.py accept`` | def | a bit in IRR is set or the raise coalesces; the CPU is poked | lapic_irr |
+| 5 | ``hw/cpu.py interrupt_window`` | async | IRR moves to ISR, the gate is looked up, interrupts go off | lapic_inta |
+| 6 | ``entry.py common_interrupt`` | async | irq_enter, the vector's descriptor, its flow handler, irq_exit | vector_entry, vector_exit |
+| 7 | ``irq/flow.py``, chips in ``irqchip/`` | async | mask, ack, eoi, unmask as the trigger asks for | irq_flow, lapic_eoi, ioapic_eoi |
+| 8 | ``irq/handle.py handle_irq_event`` | async | the actions in turn; threads are woken | irq_handler_entry, irq_handler_exit |
+| 9 | ``devices/``, driver half | async | the handler: registers, softirq_raise, wake-ups | softirq_raise, sched_waking, sched_wakeup |
+| 10 | ``bottom_half/softirq.py irq_exit`` | async | softirqs, up to the limits; ksoftirqd takes the rest | softirq_entry, softirq_exit |
+| 11 | ``sched/switch.py preempt_schedule_irq`` | async | the reschedule, last statement of irq_exit | sched_switch |
+| 12 | ``irq/thread.py``, ``bottom_half/workqueue.py`` | async | the deferred half in its own task | irq_thread_entry, irq_thread_exit |
+
+The records of one interrupt
+----------------------------
+
+A card on a level-triggered wire interrupts a kernel task; its handler raises NET_RX and asks for its thread; the kernel is
+fully preemptible. Left, the row of the table; indented, what is nested::
+
+     1  device_raise
+     2  line_level
+     3  ioapic_deliver
+     4  lapic_irr
+     5  lapic_inta
+     6      vector_entry
+     7          irq_flow            mask: the thread is going to unmask
+     8          irq_handler_entry
+     2              line_level      the driver lets go of the wire
+     9              softirq_raise
+     8          irq_handler_exit
+     9          sched_waking
+     9          sched_wakeup
+     7          irq_flow            eoi
+     7          lapic_eoi
+     7          ioapic_eoi
+     6      vector_exit
+    10      softirq_entry
+    10      softirq_exit
+    11      sched_switch            to the irq thread
+    12  irq_thread_entry
+    12  irq_thread_exit
+     7  irq_flow                    unmask
+    11  sched_switch                back to the task, which returns from its interrupt
+
+``tests/stories/test_map.py`` runs this interrupt and holds the text against its trace.
+
+Three registration tables are the only indirections, as in Linux: the gates, the descriptors, the softirq vectors;
+``Machine.describe()`` prints them. Causes, not interrupt ids: edges coalesce and levels re-assert, so each record carries
+``seq`` and the ``cause`` that led to it.
 """
 
 from __future__ import annotations
