@@ -21,7 +21,8 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``preemption``: where a running kernel task may lose its CPU. ``threadirqs``: force handlers into threads (implied
     by ``rt``). ``hz``: ticks a second. ``softirq_max_restart`` passes and ``softirq_max_time_ms`` (None: neither time
     nor a wanted reschedule ends them, as in 2.6) bound softirqs at one irq_exit. ``ksoftirqd_defers``: while ksoftirqd is
-    runnable an irq_exit or local_bh_enable leaves softirqs to it (4.9 to 6.4), except for HI and TASKLET. ``bh_lock``: PREEMPT_RT's per-CPU BH lock.
+    runnable an irq_exit or local_bh_enable leaves softirqs to it (4.9 to 6.4), except for HI and TASKLET. ``bh_lock``: PREEMPT_RT's
+    per-CPU BH lock.
     ``ktimers``: which kernels run the tick's TIMER and HRTIMER in ``ktimers/N`` (none, PREEMPT_RT, all that force threads);
     ``ktimers_wake_in_hardirq``: it is woken when raised, not at the interrupt's exit.
     ``forced_secondary_prio``: FIFO priority of ``irq/N-s-name``. ``napi_threaded``: every NAPI polls in its own kthread.

@@ -78,6 +78,8 @@ class Costs:
     """softirq_exit to the next softirq_entry."""
     softirq_exit_ns: int = 60
     """The last softirq_exit to the end of do_softirq."""
+    softirqd_wake_ns: int = 0
+    """The last statement before it to the sched_waking of ksoftirqd or ktimers."""
     bh_enable_ns: int = 40
     """local_bh_enable with nothing pending."""
     ksoftirqd_ns: int = 150

@@ -91,6 +91,7 @@ class Kernel:
         self.irq_work.tick_stopped = self.tick.stopped
         self.tick.hooks.append(self.irq_work.irq_work_tick)
         self.tick.keepers.append(self.irq_work.irq_work_needs_cpu)
+        self.tick.sched_hooks.append(self._worker_tick)
         self.workqueues.add_timer = self._add_delayed
         self.workqueues.del_timer = self._del_delayed
         self.irq.ack_bad_irq = self.apics.eoi
@@ -131,6 +132,11 @@ class Kernel:
 
     async def _del_delayed(self, cpu: Cpu, work: DelayedWork) -> bool:
         return work.timer is not None and self.timers.timer_delete(cpu, work.timer)
+
+    async def _worker_tick(self, cpu: Cpu) -> None:
+        worker = self.sched.rqs[cpu.id].curr.worker
+        if worker is not None:
+            await worker.tick(cpu)
 
     async def _resend(self, cpu: Cpu, tasklet: Tasklet) -> None:
         await self.irq.run_resend(cpu)

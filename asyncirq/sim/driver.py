@@ -77,7 +77,7 @@ class Driver:
                 if drained:
                     if limit < FOREVER:
                         engine.now = max(engine.now, limit)
-                    if inbox.next_due(FOREVER) <= limit:
+                    if inbox.next_due(FOREVER + 1) <= limit:
                         inbox.deliver(engine.now)
                     elif limit in (until, FOREVER):
                         engine.check_progress()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 from typing import Any, Final
@@ -45,7 +45,6 @@ class Engine:
         self.step_limit = STEP_LIMIT
         self.dead: BaseException | None = None
         self.sleepers: list[Callable[[], list[str]]] = []
-        self.seam: Callable[[Context], Awaitable[None]] | None = None
         self.on_spawn: Callable[[Context], None] | None = None
         self._inline = inline
         self._policy = policy
@@ -120,14 +119,20 @@ class Engine:
 
     @types.coroutine
     def park(self) -> Generator[object, None, None]:
-        """Give the turn back to the engine until this context is poked, resumed or due: the one seam of all executors."""
+        """Give the turn back to the engine until this context is poked, resumed or due."""
         ctx = self.current
         assert ctx is not None
         ctx.state = PARKED
-        if self.seam is None:
-            yield PARK
-        else:
-            yield from self.seam(ctx).__await__()
+        yield PARK
+
+    def set_due(self, ns: int) -> None:
+        """Make the running context due ``ns`` from now: it must yield ``PARK`` next. A poke may wake it earlier."""
+        ctx = self.current
+        assert ctx is not None
+        self._seq = seq = self._seq + 1
+        ctx.ticket = seq
+        heappush(self._heap, (self.now + ns, seq, ctx))
+        ctx.state = PARKED
 
     def advance(self, ns: int) -> bool:
         """Move time on by ``ns`` in the running context without parking it, if nothing else is due by then.
@@ -168,16 +173,8 @@ class Engine:
         It is what remains to be done when ``advance(ns)`` said no.
         """
         start = self.now
-        ctx = self.current
-        assert ctx is not None
-        self._seq = seq = self._seq + 1
-        ctx.ticket = seq
-        heappush(self._heap, (start + ns, seq, ctx))
-        ctx.state = PARKED
-        if self.seam is None:
-            yield PARK
-        else:
-            yield from self.seam(ctx).__await__()
+        self.set_due(ns)
+        yield PARK
         return self.now - start
 
     async def sleep(self, ns: int) -> None:
@@ -198,6 +195,12 @@ class Engine:
             word.waiters.append(ctx)
             await self.park()
             word.waiters.remove(ctx)
+
+    def step(self) -> None:
+        """Count a step that parks nobody: too many at one instant are no progress."""
+        self._still += 1
+        if self._still > self.step_limit:
+            self._stuck()
 
     # --- decisions
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from asyncirq.sim.context import NEW, Context
+from asyncirq.sim.context import Context
 from asyncirq.sim.engine import Engine
 
 Stop = Callable[[], bool]
@@ -59,7 +59,6 @@ class AnyioExecutor:
         self._turns: dict[Context, anyio.Event] = {}
         self._back = anyio.Event()
         self._error: Exception | None = None
-        engine.seam = self._park
 
     async def start(self) -> None:
         """Open the task group that holds the contexts."""
@@ -99,14 +98,14 @@ class AnyioExecutor:
             error, self._error = self._error, None
             raise error
 
-    async def _park(self, ctx: Context) -> None:
-        turn = self._turns[ctx] = anyio.Event()
-        self._back.set()
-        await turn.wait()
-
     async def _run(self, ctx: Context) -> None:
         try:
-            await ctx.coro
+            while True:
+                ctx.coro.send(None)
+                turn = self._turns[ctx] = anyio.Event()
+                self._back.set()
+                await turn.wait()
+        except StopIteration:
             self.engine.finish(ctx)
         except Exception as error:
             self._error = error
@@ -114,14 +113,9 @@ class AnyioExecutor:
         self._back.set()
 
     async def close(self) -> None:
-        """Cancel the tasks and close what never started; nothing stays pending."""
-        hosted = [ctx for ctx in self.engine.contexts if ctx in self._turns]
-        self.engine.contexts[:] = [ctx for ctx in self.engine.contexts if ctx not in self._turns]
+        """Cancel the tasks and close every context; nothing stays pending."""
         if self._group is not None:
             self._group.cancel_scope.cancel()
             await self._group.__aexit__(None, None, None)
             self._group = None
-        for ctx in hosted:
-            if ctx.state == NEW:
-                ctx.coro.close()
         self.engine.close()

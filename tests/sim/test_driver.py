@@ -247,3 +247,14 @@ async def test_wrong_arguments_are_refused() -> None:
     await driver.run_until(10)
     with pytest.raises(UsageError, match="cannot run until 5 ns: it is 10 ns already"):
         await driver.run_until(5)
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])
+async def test_a_run_without_end_returns_when_nothing_is_left() -> None:
+    engine = Engine()
+    driver = Driver(engine)
+    log: Log = []
+    engine.spawn(worker(engine, Flag("x"), "a", 7, log), "a")
+    await driver.run_until()
+    assert log[-1] == (140, "a ends")
+    await driver.close()
