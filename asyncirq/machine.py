@@ -8,7 +8,6 @@ interrupts on.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from fractions import Fraction
 from types import TracebackType
 from typing import Any, Final
 
@@ -43,7 +42,7 @@ class Machine:
     earlier live run. ``check`` watches the invariants of ``asyncirq.invariants``. ``debug`` traces every step of the flow
     handlers.
 
-    The parts, for experiments that go deeper: ``engine``, ``board`` (silicon), ``kernel`` and its parts ``sched``,
+    The parts, for experiments that go deeper: ``driver`` (``driver.live(speed)`` paces the run by the wall clock), ``engine``, ``board`` (silicon), ``kernel`` and its parts ``sched``,
     ``softirq``, ``irq``, ``workqueues``, ``timers``, ``hrtimers``, ``napi``, ``tasklets``, ``sleep``.
     """
 
@@ -112,10 +111,6 @@ class Machine:
         if not condition():
             await self.driver.run_until(until, condition)
         return condition()
-
-    def live(self, speed: Fraction | int = 1) -> None:
-        """Release the run by the wall clock from now on, ``speed`` times as fast as real time."""
-        self.driver.live(speed)
 
     async def close(self) -> None:
         """End the machine: every task is closed, every record reaches its sinks. Twice is once."""

@@ -22,7 +22,7 @@ SIZE_EXCEPTIONS: Final[Mapping[str, int]] = MappingProxyType(
         # One emit method per tracepoint.
         "asyncirq/trace/emit_entry.py:EntryEmitter": 33,
         "asyncirq/trace/emit_irq.py:IrqEmitter": 16,
-        "asyncirq/trace/emit_sched.py:SchedEmitter": 21,
+        "asyncirq/trace/emit_sched.py:SchedEmitter": 22,
         "asyncirq/trace/emit_time.py:TimeEmitter": 13,
         "asyncirq/trace/emit_vector.py:VectorEmitter": 23,
     }

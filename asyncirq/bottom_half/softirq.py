@@ -45,6 +45,9 @@ SOFTIRQ_NOW_MASK: Final = 1 << HI_SOFTIRQ | 1 << TASKLET_SOFTIRQ
 """What runs inline even while ksoftirqd is runnable, where it defers (4.18 to 6.4)."""
 TIMERS_MASK: Final = 1 << TIMER_SOFTIRQ | 1 << HRTIMER_SOFTIRQ
 
+PF_MEMALLOC: Final = 0x800
+"""A task flag: it may use the memory reserves. A softirq that interrupts it may not."""
+
 Action = Callable[[Cpu], Coroutine[Any, Any, None]]
 
 
@@ -125,14 +128,15 @@ class Softirq:
     async def raise_timer_softirq(self, cpu: Cpu, nr: int) -> None:
         """Mark TIMER or HRTIMER pending from the timer interrupt: for ktimers where it exists.
 
-        Linux: raise_timer_softirq(), include/linux/interrupt.h. Where ktimers is woken, at once or at the interrupt's exit, is a policy.
+        Linux: raise_timer_softirq(), include/linux/interrupt.h. Where ktimers is woken for TIMER, at once or at the interrupt's exit,
+        is a policy; for HRTIMER it is always the exit.
         """
         if not self.config.has_ktimers:
             self.raise_softirq_nowake(cpu, nr)
             return
         self._mark(cpu, nr, self.pending_timers)
         ktimers = self.ktimers[cpu.id]
-        if ktimers is not None and self.config.ktimers_wake_in_hardirq:
+        if ktimers is not None and nr == TIMER_SOFTIRQ and self.config.ktimers_wake_in_hardirq:
             await self._wake(cpu, ktimers)
 
     async def wakeup_softirqd(self, cpu: Cpu) -> None:
@@ -144,6 +148,12 @@ class Softirq:
 
     async def _wake(self, cpu: Cpu, task: Task) -> None:
         if task.state != TASK_RUNNING:
+            cost = self.costs.softirqd_wake_ns
+            if cost:
+                # Interrupts are off, but at an interrupt's exit the preempt count is 0 already.
+                cpu.preempt_count += 1
+                await cpu.spend(cost)
+                cpu.preempt_count -= 1
             await self.sched.wake_up_process(cpu, task)
 
     # --- bottom halves off and on
@@ -290,6 +300,10 @@ class Softirq:
         limit = self._max_jiffies
         start_ns = engine.now
         restart = self.config.softirq_max_restart
+        task = cpu.current
+        assert isinstance(task, Task)
+        saved_flags = task.flags
+        task.flags = saved_flags & ~PF_MEMALLOC
         # On PREEMPT_RT the caller has bottom halves off by this one count.
         offset = 0 if self._rt else SOFTIRQ_OFFSET
         cpu.preempt_count += offset
@@ -330,6 +344,7 @@ class Softirq:
         if self.costs.softirq_exit_ns:
             await cpu.spend(self.costs.softirq_exit_ns)
         cpu.cause = saved_cause
+        task.flags = saved_flags
         cpu.preempt_count -= offset
         if offset:
             self._check_balance(cpu)

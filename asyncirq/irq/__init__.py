@@ -8,10 +8,10 @@ The hardware is seen through ``IrqChip`` alone: no file here names a controller.
 | ``desc.py``, ``core.py`` | the descriptor of an interrupt and the table of all of them |
 | ``state.py`` | mask, unmask, enable, disable, start up, shut down |
 | ``flow.py`` | the flow handlers: when which chip operation is called |
-| ``handle.py``, ``spurious.py`` | call the actions, judge what they return |
+| ``handle.py``, ``spurious.py``, ``poll.py`` | call the actions, judge what they return |
 | ``manage.py``, ``setup.py``, ``percpu.py`` | request, free, enable, disable, synchronize |
 | ``thread.py`` | threaded handlers |
-| ``resend.py``, ``affinity.py`` | lost interrupts, moving interrupts |
+| ``resend.py``, ``affinity.py``, ``cpuhotplug.py`` | lost interrupts, moving interrupts |
 | ``domain.py``, ``matrix.py`` | numbers: hwirq to irq, vectors to CPUs |
 | ``ipi.py`` | calls between CPUs |
 | ``proc.py`` | what /proc shows |

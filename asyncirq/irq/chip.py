@@ -52,8 +52,8 @@ _OPTIONAL: Final = MappingProxyType(
 )
 
 
-class IrqChip:
-    """Base of all chips: no operation does anything, and none is there until a subclass overrides it.
+class IrqChipControl:
+    """What a chip is asked outside its interrupts, and the flags that say what it can do.
 
     ``flags`` are ``IRQCHIP_*`` bits. ``irq_set_affinity`` returns ``SET_MASK_*`` or a negative errno, ``irq_set_type``
     0 or a negative errno, ``irq_retrigger`` whether the hardware sends the interrupt again.
@@ -74,12 +74,6 @@ class IrqChip:
     has_retrigger: bool = False
     has_active: bool = False
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        for operation, flag in _OPTIONAL.items():
-            if operation in cls.__dict__:
-                setattr(cls, flag, True)
-
     def irq_startup(self, cpu: Cpu, data: IrqData) -> int:
         """Start an interrupt up, in place of enable."""
         return 0
@@ -94,26 +88,6 @@ class IrqChip:
 
     def irq_disable(self, cpu: Cpu, data: IrqData) -> int:
         """Disable an interrupt at once, in place of the lazy way."""
-        return 0
-
-    def irq_ack(self, cpu: Cpu, data: IrqData) -> int:
-        """Acknowledge the start of an interrupt."""
-        return 0
-
-    def irq_mask(self, cpu: Cpu, data: IrqData) -> int:
-        """Mask the source."""
-        return 0
-
-    def irq_mask_ack(self, cpu: Cpu, data: IrqData) -> int:
-        """Mask the source and acknowledge the interrupt in one step."""
-        return 0
-
-    def irq_unmask(self, cpu: Cpu, data: IrqData) -> int:
-        """Unmask the source."""
-        return 0
-
-    def irq_eoi(self, cpu: Cpu, data: IrqData) -> int:
-        """Tell the controller that the interrupt was served."""
         return 0
 
     def irq_set_affinity(self, cpu: Cpu, data: IrqData, mask: int, force: bool) -> int:
@@ -138,6 +112,36 @@ class IrqChip:
 
     def irq_release_resources(self, data: IrqData) -> None:
         """Undo ``irq_request_resources`` after the last action is gone."""
+
+
+class IrqChip(IrqChipControl):
+    """Base of all chips: no operation does anything, and none is there until a subclass overrides it."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for operation, flag in _OPTIONAL.items():
+            if operation in cls.__dict__:
+                setattr(cls, flag, True)
+
+    def irq_ack(self, cpu: Cpu, data: IrqData) -> int:
+        """Acknowledge the start of an interrupt."""
+        return 0
+
+    def irq_mask(self, cpu: Cpu, data: IrqData) -> int:
+        """Mask the source."""
+        return 0
+
+    def irq_mask_ack(self, cpu: Cpu, data: IrqData) -> int:
+        """Mask the source and acknowledge the interrupt in one step."""
+        return 0
+
+    def irq_unmask(self, cpu: Cpu, data: IrqData) -> int:
+        """Unmask the source."""
+        return 0
+
+    def irq_eoi(self, cpu: Cpu, data: IrqData) -> int:
+        """Tell the controller that the interrupt was served."""
+        return 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

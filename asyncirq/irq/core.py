@@ -54,7 +54,8 @@ class IrqTable:
     ``flow_trace`` is the recorder while the debug switch is on, else None. ``ack_bad_irq(cpu, irq)`` tells the
     hardware of an interrupt that nobody wired up. ``schedule_resend(cpu)`` schedules a tasklet whose function is
     ``run_resend``; without it only the hardware can resend. ``arm_spurious_poll(cpu, delay_ns)`` arms a timer whose
-    function is ``poll_spurious``. The three are set by the machine.
+    function is ``poll_spurious``. The three are set by the machine. ``add_randomness(cpu, desc)``, if set, is what each
+    hard interrupt does for the entropy pool once its actions have run.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class IrqTable:
         self.ack_bad_irq: Callable[[Cpu, int], None] | None = None
         self.schedule_resend: Callable[[Cpu], Coroutine[Any, Any, None]] | None = None
         self.arm_spurious_poll: Callable[[Cpu, int], None] | None = None
+        self.add_randomness: Callable[[Cpu, IrqDesc], Coroutine[Any, Any, None]] | None = None
         self.resend_list: list[IrqDesc] = []
         self.resend_queued = False
         self.bogus_reports = 0

@@ -226,6 +226,7 @@ class IrqDesc:
         "last_unhandled",
         "level",
         "managed",
+        "managed_shutdown",
         "masked",
         "name",
         "needs_resend",
@@ -302,7 +303,7 @@ class IrqDesc:
         self.level = self.percpu = self.percpu_devid = False
         self.norequest = self.noprobe = self.nothread = self.nested_thread = self.noautoen = False
         self.no_debug = self.is_polled = self.disable_unlazy = self.nobalancing = self.hidden = False
-        self.managed = self.single_target = self.can_reserve = self.enforce_irqctx = self.needs_resend = False
+        self.managed = self.managed_shutdown = self.single_target = self.can_reserve = self.enforce_irqctx = self.needs_resend = False
         self.disabled = self.masked = True
         self.inprogress = self.started = self.activated = self.setaffinity_pending = False
         self.pending = self.replay = self.waiting = self.autodetect = self.oneshot = False

@@ -10,12 +10,12 @@ from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq import affinity, poll, resend
 from asyncirq.irq.core import EINVAL, KERN_WARNING, Context
-from asyncirq.irq.desc import FlowHandler, Handler, IrqAction, IrqDesc, ThreadFn
+from asyncirq.irq.desc import IRQ_WAKE_THREAD, FlowHandler, Handler, IrqAction, IrqDesc, ThreadFn
 from asyncirq.irq.percpu import PercpuTable
 from asyncirq.irq.setup import check_request, install_action, prepare_action
 from asyncirq.irq.spurious import stall_in_progress
 from asyncirq.irq.state import disable_depth, enable_depth, irq_activate, irq_deactivate, irq_shutdown, irq_startup
-from asyncirq.irq.thread import default_primary_handler, start_irq_thread, stop_irq_thread, wait_for_threads
+from asyncirq.irq.thread import start_irq_thread, stop_irq_thread, wait_for_threads
 from asyncirq.sched.preempt import INTERRUPT_MASK
 from asyncirq.sched.task import Task
 
@@ -186,7 +186,7 @@ class IrqCore(PercpuTable):
 
 
 async def _no_handler(cpu: Cpu, irq: int, dev_id: object) -> int:
-    return await default_primary_handler(0, cpu, irq, dev_id)
+    return IRQ_WAKE_THREAD
 
 
 def _unlink(desc: IrqDesc, dev_id: object) -> IrqAction | None:

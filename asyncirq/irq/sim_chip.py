@@ -15,13 +15,8 @@ from asyncirq.irq.desc import IrqData
 OPTIONAL: Final = ("startup", "shutdown", "enable", "disable", "mask_ack", "retrigger", "active", "set_affinity", "set_type")
 
 
-class IrqSim(IrqChip):
-    """A chip that records its calls as ``(operation, irq)`` in ``calls``; they take ``ns`` each.
-
-    It has ack, mask, unmask and eoi; ``also`` names further operations. ``retriggered`` holds the irqs that were to be
-    sent again, ``active`` those that the hardware still has in service; ``affinity_error`` and ``type_error`` are what
-    the two setters return when they are to fail.
-    """
+class IrqSimControl(IrqChip):
+    """What ``IrqSim`` records outside interrupts."""
 
     def __init__(self, name: str = "sim", *, flags: int = 0, ns: int = 0, also: tuple[str, ...] = ()) -> None:
         self.name = name
@@ -38,12 +33,6 @@ class IrqSim(IrqChip):
             if operation not in OPTIONAL:
                 raise UsageError(f"IrqSim has no optional operation {operation!r}")
 
-    def taken(self) -> list[str]:
-        """Return the operations recorded since the last call, without their irqs."""
-        names = [operation for operation, _ in self.calls]
-        self.calls.clear()
-        return names
-
     def _call(self, operation: str, data: IrqData) -> int:
         self.calls.append((operation, data.irq))
         return self.ns
@@ -59,21 +48,6 @@ class IrqSim(IrqChip):
 
     def irq_disable(self, cpu: Cpu, data: IrqData) -> int:
         return self._call("disable", data)
-
-    def irq_ack(self, cpu: Cpu, data: IrqData) -> int:
-        return self._call("ack", data)
-
-    def irq_mask(self, cpu: Cpu, data: IrqData) -> int:
-        return self._call("mask", data)
-
-    def irq_mask_ack(self, cpu: Cpu, data: IrqData) -> int:
-        return self._call("mask_ack", data)
-
-    def irq_unmask(self, cpu: Cpu, data: IrqData) -> int:
-        return self._call("unmask", data)
-
-    def irq_eoi(self, cpu: Cpu, data: IrqData) -> int:
-        return self._call("eoi", data)
 
     def irq_set_affinity(self, cpu: Cpu, data: IrqData, mask: int, force: bool) -> int:
         self._call("set_affinity", data)
@@ -93,3 +67,33 @@ class IrqSim(IrqChip):
 
     def irq_get_active(self, cpu: Cpu, data: IrqData) -> bool:
         return data.irq in self.active
+
+
+class IrqSim(IrqSimControl):
+    """A chip that records its calls as ``(operation, irq)`` in ``calls``; they take ``ns`` each.
+
+    It has ack, mask, unmask and eoi; ``also`` names further operations. ``retriggered`` holds the irqs that were to be
+    sent again, ``active`` those that the hardware still has in service; ``affinity_error`` and ``type_error`` are what
+    the two setters return when they are to fail.
+    """
+
+    def taken(self) -> list[str]:
+        """Return the operations recorded since the last call, without their irqs."""
+        names = [operation for operation, _ in self.calls]
+        self.calls.clear()
+        return names
+
+    def irq_ack(self, cpu: Cpu, data: IrqData) -> int:
+        return self._call("ack", data)
+
+    def irq_mask(self, cpu: Cpu, data: IrqData) -> int:
+        return self._call("mask", data)
+
+    def irq_mask_ack(self, cpu: Cpu, data: IrqData) -> int:
+        return self._call("mask_ack", data)
+
+    def irq_unmask(self, cpu: Cpu, data: IrqData) -> int:
+        return self._call("unmask", data)
+
+    def irq_eoi(self, cpu: Cpu, data: IrqData) -> int:
+        return self._call("eoi", data)

@@ -94,7 +94,10 @@ def irq_startup(cpu: Cpu, desc: IrqDesc, resend: bool) -> int:
     desc.depth = 0
     if desc.started:
         cost = irq_enable(cpu, desc)
-    elif desc.managed and not desc.affinity & desc.core.online_mask:
+    elif desc.managed and (not desc.affinity & desc.core.online_mask or irq_activate(cpu, desc)):
+        # None of its CPUs is there: the first that comes starts it.
+        desc.depth = 1
+        desc.managed_shutdown = True
         return 0
     else:
         before = bool(desc.chip.flags & IRQCHIP_AFFINITY_PRE_STARTUP) or desc.managed

@@ -20,7 +20,7 @@ from asyncirq.irq.desc import IRQ_HANDLED, IRQ_NONE, IRQ_WAKE_THREAD, IRQF_NO_TH
 from asyncirq.irq.handle import follow_affinity, irq_wake_thread
 from asyncirq.irq.spurious import stall_in_progress
 from asyncirq.irq.state import unmask_threaded_irq
-from asyncirq.sched.task import SCHED_FIFO, SCHED_NORMAL, TASK_INTERRUPTIBLE, TASK_RUNNING, TASK_UNINTERRUPTIBLE, Task
+from asyncirq.sched.task import SCHED_FIFO, SCHED_NORMAL, TASK_INTERRUPTIBLE, TASK_NEW, TASK_RUNNING, TASK_UNINTERRUPTIBLE, Task
 
 if TYPE_CHECKING:
     from asyncirq.irq.core import IrqTable
@@ -75,7 +75,11 @@ async def stop_irq_thread(core: IrqTable, task: Task | None, action: IrqAction) 
     action.should_stop = True
     if task is None:
         if not thread.on_rq:
+            asleep = thread.state != TASK_NEW
             core.sched.start_now(thread)
+            if asleep:
+                # The machine has run already: its CPU may be halted.
+                core.sched.send_reschedule(core.cpus[0], thread.cpu.id)
         return
     action.stopper = task
     await task.wake(thread)
@@ -223,8 +227,8 @@ async def wait_for_threads(desc: IrqDesc, task: Task) -> None:
 async def _dying_thread(core: IrqTable, desc: IrqDesc, action: IrqAction, task: Task) -> None:
     """Leave a line usable whose thread dies in its function. Linux: irq_thread_dtor()."""
     core.printk(task.cpu, 3, f'exiting task "{task.comm}" ({task.pid}) is an active IRQ thread (irq {desc.irq})')
-    # Woken no more: whoever wants the thread from now on finds it gone.
-    action.thread = None
+    # Woken no more: from now on a wake-up is dropped.
+    task.exited = True
     if action.run_thread:
         action.run_thread = False
         desc.threads_active -= 1

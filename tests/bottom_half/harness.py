@@ -34,7 +34,7 @@ class Bench(Small):
     """The machine. ``threads``: with ksoftirqd and its like. ``tick``: with a tick on every CPU, from time 0."""
 
     def __init__(
-        self, cpus: int = 1, kernel: KernelConfig = HZ1000, *, tick: bool = False, skew: bool = False, daemons: bool = True, **costs: int
+        self, cpus: int = 1, kernel: KernelConfig = HZ1000, *, tick: bool = False, skew: bool = False, daemons: bool = True, **costs: Any
     ) -> None:
         super().__init__(cpus, kernel, **costs)
         self.log: list[tuple[int, str]] = []
@@ -72,6 +72,14 @@ class Bench(Small):
     def program(self, cpu: Cpu, when: int | None) -> None:
         self.programmed.append((self.engine.now, cpu.id, when))
         cpu.lapic.timer.set_deadline(0 if when is None else max(when, 1))
+
+    def at(self, when: int, fn: Callable[[], object]) -> None:
+        """Call a function at an instant; what it returns does not matter."""
+
+        def call() -> None:
+            fn()
+
+        super().at(when, call)
 
     def irq_at(self, when: int, fn: Callable[[Cpu], Awaitable[None]], cpu: int = 0) -> None:
         """Take a device interrupt at an instant, whose handler writes EOI and calls ``fn(cpu)``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from asyncirq.bottom_half.napi import Napi
@@ -18,7 +20,7 @@ PACKET = 10
 class Scene(Bench):
     """Devices with a queue of packets; their poll functions take them, complete, and say whether the interrupt is unmasked."""
 
-    def __init__(self, cpus: int = 1, kernel: KernelConfig = HZ1000, **costs: int) -> None:
+    def __init__(self, cpus: int = 1, kernel: KernelConfig = HZ1000, **costs: Any) -> None:
         super().__init__(cpus, kernel, **costs)
         self.packets: dict[str, int] = {}
         self.unmasked: list[tuple[int, str, bool]] = []
@@ -271,9 +273,9 @@ def test_disable_waits_for_the_end_of_polling() -> None:
 
     m.start(closer, "closer")
     m.play(MS)
-    # A full poll of a disabled instance completes it, with 128 packets left.
-
-    assert (m.polls(), m.log) == 1
+    # The full poll of a disabled instance completes it; scheduling it before it is enabled only marks it missed.
+    assert m.log == [(265_000, "disabled"), (265_000, "False"), (265_000, "True")]
+    assert m.polls() == [(65_000, "a", 64), (129_000, "a", 64), (329_000, "a", 64), (329_000, "a", 0), (329_000, "a", 0)]
 
 
 def test_softnet_stat() -> None:

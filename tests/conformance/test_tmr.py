@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,7 @@ NOHZ_OFF = preset("linux-6.12", hz=1000, nohz_idle=False)
 class Scene(Bench):
     """Timers that note their name and the jiffy."""
 
-    def __init__(self, cpus: int = 1, kernel: KernelConfig = HZ1000, *, tick: bool = True, **costs: int) -> None:
+    def __init__(self, cpus: int = 1, kernel: KernelConfig = HZ1000, *, tick: bool = True, **costs: Any) -> None:
         super().__init__(cpus, kernel, tick=tick, **costs)
         self.ran: list[tuple[str, int]] = []
 
@@ -67,7 +69,7 @@ def test_TMR_03_no_cascading() -> None:
     m = Scene(kernel=NOHZ_OFF)
     m.arm(1000)
     for expires in range(0, 1030, 10):
-        m.at(expires * MS + 1, lambda expires=expires: m.arm(expires + 5, "x"))
+        m.at(expires * MS + 1, partial(m.arm, expires + 5, "x"))
     m.play(1100 * MS)
     assert [at for name, at in m.ran if name == "10000"] == [1024]
 
