@@ -83,7 +83,7 @@ class Device:
         self.edge = edge
         self.asserted = False
         self.raises = 0
-        self.driver: Driver | None = None
+        self.driver: Driver[Any] | None = None
         self.dma = DmaMemory(name)
         self.regs = RegisterWindow(name)
         self._platform: Platform | None = None
