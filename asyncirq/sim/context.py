@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from asyncirq.sim.engine import Engine
+    from asyncirq.sim.queue import EventQueue
     from asyncirq.sim.word import Word
 
 NEW: Final = 0
@@ -27,7 +27,7 @@ class Context:
 
     fn: Final[Callable[[], None] | None] = None
 
-    def __init__(self, engine: Engine, coro: Coroutine[Any, Any, Any], name: str) -> None:
+    def __init__(self, engine: EventQueue, coro: Coroutine[Any, Any, Any], name: str) -> None:
         self.engine = engine
         self.coro = coro
         self.name = name
@@ -50,7 +50,7 @@ class Timer:
 
     __slots__ = ("engine", "fn", "name", "ticket", "when")
 
-    def __init__(self, engine: Engine, fn: Callable[[], None], name: str) -> None:
+    def __init__(self, engine: EventQueue, fn: Callable[[], None], name: str) -> None:
         self.engine = engine
         self.fn = fn
         self.name = name
