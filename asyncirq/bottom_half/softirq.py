@@ -87,6 +87,10 @@ class Softirq:
             raise UsageError(f"softirq {nr} is not in 0..{NR_SOFTIRQS - 1}")
         self._vec[nr] = action
 
+    def action(self, nr: int) -> Action | None:
+        """Return the function of a vector, None if it has none."""
+        return self._vec[nr]
+
     def actions(self) -> list[tuple[int, str]]:
         """Return the registered vectors with the names of their functions."""
         return [(nr, getattr(action, "__qualname__", "?")) for nr, action in enumerate(self._vec) if action is not None]

@@ -10,12 +10,13 @@ been a reschedule, after which the thread woke up elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Final
 
 from asyncirq.errors import InternalError, KernelBug
 from asyncirq.hw.idt import INTERRUPT_GATE
-from asyncirq.sim.engine import Engine
+from asyncirq.sim.engine import PARK, Engine
 from asyncirq.sim.word import Word
 
 if TYPE_CHECKING:
@@ -145,24 +146,28 @@ class Cpu:
 
     # --- the three ways to park
 
-    async def spend(self, ns: int) -> None:
+    @types.coroutine
+    def spend(self, ns: int) -> Generator[object, None, None]:
         """Let ``ns`` of CPU time pass in a context that cannot migrate; interrupts nest here.
 
         Raises ``KernelBug`` when the context could migrate: preempt count 0, interrupts on, not pinned.
         """
         thread = self.current
         if not (self.preempt_count or self.irqs_off or thread.pinned):
-            raise KernelBug(f"BUG: using smp_processor_id() in preemptible code: pid {thread.pid} on {self.name} at {self.engine.now} ns")
+            self._could_migrate()
         if self.check is not None:
             self.check(self)
         if self.attention:
-            await interrupt_window(thread)
+            yield from interrupt_window(thread)
         engine = self.engine
         left = ns
         while not engine.advance(left):
-            left -= await engine.elapse(left)
+            start = engine.now
+            engine.set_due(left)
+            yield PARK
+            left -= engine.now - start
             if self.attention:
-                await interrupt_window(thread)
+                yield from interrupt_window(thread)
             if left <= 0:
                 return
 
@@ -176,23 +181,28 @@ class Cpu:
         if self.check is not None:
             self.check(self)
         self.irqs_off = False
+        thread.own_irqs_off = False
         self.recompute()
         while not self.attention:
             await self.engine.park()
         await interrupt_window(thread)
 
     async def stall(self, word: Word) -> None:
-        """Keep this CPU until ``word.ready()``, without a heap entry; interrupts nest. Raises ``KernelBug`` on deadlock.
+        """Keep this CPU until ``word.ready()``, without a heap entry; interrupts nest.
 
-        The word is tested before each park and after every nested interrupt, so no wake-up can be forgotten.
+        Raises ``KernelBug`` on deadlock, and like ``spend`` when the context could migrate. The word is tested before each park and
+        after every nested interrupt, so no wake-up can be forgotten.
         """
         thread = self.current
         ctx = thread.sim
         engine = self.engine
+        if not (self.preempt_count or self.irqs_off or thread.pinned):
+            self._could_migrate()
         if self.check is not None:
             self.check(self)
         outer = ctx.stalled_on
         while True:
+            engine.step()
             if self.attention:
                 await interrupt_window(thread)
                 continue
@@ -204,6 +214,11 @@ class Cpu:
             await engine.park()
             word.waiters.remove(ctx)
             ctx.stalled_on = outer
+
+    def _could_migrate(self) -> None:
+        raise KernelBug(
+            f"BUG: using smp_processor_id() in preemptible code: {self.current.sim.name} on {self.name} at {self.engine.now} ns"
+        )
 
     async def switch_to(self, following: Thread) -> None:
         """Give this CPU to another thread; return when somebody gives a CPU back, which may be another one.
@@ -236,6 +251,7 @@ async def interrupt_window(thread: Thread) -> None:
         cpu = thread.cpu
         if not cpu.attention:
             return
+        cpu.engine.step()
         lapic = cpu.lapic
         trace = cpu.trace
         saved_off = cpu.irqs_off

@@ -131,6 +131,11 @@ class Switching(Placement):
             await self._schedule(task, preempt=True)
             task.cpu.preempt_count -= 1
 
+    async def might_resched(self, task: Task) -> None:
+        """Offer the CPU before a possible sleep, where a voluntarily preemptible kernel takes the offer. Linux: might_sleep()."""
+        if self.config.preemption == "voluntary":
+            await self.cond_resched(task)
+
     async def _schedule(self, task: Task, preempt: bool) -> None:
         cpu = task.cpu
         cpu.irq_disable()

@@ -191,7 +191,10 @@ class Task(Thread):
         """End one ``preempt_disable``; at the last one a preemptible kernel reschedules if it must."""
         cpu = self.cpu
         cpu.preempt_count -= 1
-        if cpu.need_resched:
+        if cpu.irqs_off:
+            # Turned off inside the section, and legally kept off beyond it.
+            self.own_irqs_off = True
+        elif cpu.need_resched:
             await self.sched.preempt_schedule(self)
 
     def migrate_disable(self) -> Cpu:
