@@ -68,3 +68,7 @@ def test_named_files_exist() -> None:
     named |= {word for block in blocks("sh") for word in re.findall(r"(?:traces|tests)/[\w./-]+", block)}
     assert named
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_the_scenario_is_the_file_it_says() -> None:
+    assert blocks("toml") == [(ROOT / "tests/scenarios/nic_softirq.toml").read_text(encoding="utf-8")]
