@@ -13,6 +13,7 @@ from asyncirq.trace.events_sched import (
     CpuIdle,
     IrqDisable,
     IrqEnable,
+    OtherEvent,
     PreemptDisable,
     PreemptEnable,
     Printk,
@@ -280,3 +281,7 @@ class SchedEmitter(Emitter):
         if seq >= self._flush_at:
             self.flush()
         return seq
+
+    def other_event(self, cpu: CpuView, name: str, text: str) -> int:
+        """Record a tracepoint that has no record type here, of a recording that is run again."""
+        return self._put(OtherEvent, cpu, name, text)

@@ -177,6 +177,13 @@ class Printk(Record, tag="printk"):
     text: str
 
 
+class OtherEvent(Record, tag="other_event"):
+    """Tell of a tracepoint that has no record type here: its name, and its fields as text."""
+
+    name: str
+    text: str
+
+
 SCHED_RECORDS: tuple[type[Record], ...] = (
     SchedWaking,
     SchedWakeup,
@@ -199,5 +206,6 @@ SCHED_RECORDS: tuple[type[Record], ...] = (
     CpuhpExit,
     TracingMark,
     Printk,
+    OtherEvent,
 )
 """Every record type of this module, in the order above."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 import msgspec
@@ -17,7 +17,7 @@ from asyncirq.trace.emit_time import TimeEmitter
 from asyncirq.trace.emit_vector import VectorEmitter
 from asyncirq.trace.emitter import BATCH_LIMIT
 from asyncirq.trace.events import RECORD_TYPES
-from asyncirq.trace.record import Clock, Record
+from asyncirq.trace.record import Clock, CpuView, Record
 from asyncirq.trace.sinks import Sink
 
 
@@ -47,6 +47,10 @@ class Recorder(IrqEmitter, EntryEmitter, VectorEmitter, TimeEmitter, SchedEmitte
         self._wants_lines = digest or check or any(getattr(sink, "wants_lines", True) for sink in self._sinks)
         self._unsent: list[tuple[Sink, Sequence[Record], bytes]] = []
         self._closed = False
+
+    def record(self, kind: Callable[..., Record], cpu: CpuView, *fields: int | str) -> int:
+        """Record an event of any type from its fields in order: for whoever runs a recording again and has the type at hand."""
+        return self._put(kind, cpu, *fields)
 
     def flush(self) -> None:
         """Encode and hash what was collected, give it to every sink, and let the sinks flush.

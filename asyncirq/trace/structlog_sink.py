@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from itertools import repeat
 from typing import Any, BinaryIO, Final, Literal
 
 import msgspec
 import structlog
 
 from asyncirq.errors import UsageError
+from asyncirq.trace.events_sched import Printk
 from asyncirq.trace.names import LOG_METHODS, CommTable, latency_flags
 from asyncirq.trace.record import Record
 from asyncirq.trace.text import NANOSECONDS, timestamp
@@ -95,17 +97,32 @@ class StructlogSink:
         self._done = 0
 
     def _process(self, batch: Sequence[Record]) -> list[Any]:
+        if Printk in map(type, batch):
+            return self._process_levels(batch)
+        # The hot path: one level for all, and each record goes through the chain without a loop of our own.
+        events: Iterator[Any] = iter(msgspec.to_builtins(batch))
+        for processor in self._processors:
+            events = map(processor, repeat(self._logger), repeat("info"), events)
         done: list[Any] = []
-        logger, processors = self._logger, self._processors
+        while True:
+            try:
+                done.extend(events)
+            except structlog.DropEvent:
+                continue
+            return _fit(done)
+
+    def _process_levels(self, batch: Sequence[Record]) -> list[Any]:
+        """Do the same for a batch with kernel messages, each at its own level."""
+        done: list[Any] = []
         for event in msgspec.to_builtins(batch):
             method = "info" if event["event"] != "printk" else LOG_METHODS[min(event["level"], len(LOG_METHODS) - 1)]
             try:
-                for processor in processors:
-                    event = processor(logger, method, event)
+                for processor in self._processors:
+                    event = processor(self._logger, method, event)
             except structlog.DropEvent:
                 continue
-            done.append(event if type(event) is dict else _rendered(event))
-        return done
+            done.append(event)
+        return _fit(done)
 
     def _write_all(self, data: bytes | memoryview) -> None:
         rest = memoryview(data)
@@ -129,6 +146,13 @@ def _chain(processors: Sequence[Processor], renderer: str, colors: bool) -> tupl
     if renderer == "logfmt":
         return (Readable(), *processors, structlog.processors.LogfmtRenderer(bool_as_flag=False))
     raise UsageError(f"no renderer is called {renderer!r}: choose json, console or logfmt")
+
+
+def _fit(done: list[Any]) -> list[Any]:
+    """Make what processors returned fit to be encoded: dicts do as they are."""
+    if set(map(type, done)) <= {dict}:
+        return done
+    return [event if type(event) is dict else _rendered(event) for event in done]
 
 
 def _rendered(event: Any) -> Any:

@@ -122,6 +122,7 @@ _TEMPLATES: Final[Mapping[str, str]] = {
     "cpuhp_exit": " cpu: {r.target_cpu:04d}  state: {r.state:3d} step: {r.step:3d} ret: {r.ret}",
     "tracing_mark_write": "{r.text}",
     "printk": "<{r.level}>{r.text}",
+    "other_event": "{r.name}: {r.text}",
     "device_raise": "device={r.device} source={r.source}",
     "line_level": "line={r.line} level={r.level:d}",
     "msi_write": "address=0x{r.address:08x} data=0x{r.data:08x}",
