@@ -10,12 +10,15 @@ RUN_EXTRAS = report
 DEV_EXTRAS = report,formats,sweep,explore,trio,dev
 SOURCES = asyncirq devices tests
 
-WHATIF = asyncirq whatif traces/linux/a4-61-stock-e1000-icount --under stock,threadirqs,rt --out out/
+STOCK = traces/linux/a4-61-stock-e1000-icount
+REAL = --against traces/linux/b4-61-threadirqs-e1000-icount --against traces/linux/c4-61-rt-e1000-icount
+WHATIF = asyncirq whatif $(STOCK) --under stock,threadirqs,rt --out out/
 
-.PHONY: help run test lint conformance bench clean
+.PHONY: help run accuracy test lint conformance bench clean
 
 help:
 	@echo 'make run          what would threadirqs and PREEMPT_RT do to a captured machine? writes out/'
+	@echo 'make accuracy     the same, beside what the other kernels really did'
 	@echo 'make test         ruff, mypy --strict and every test'
 	@echo 'make lint         ruff and mypy alone'
 	@echo 'make conformance  say of every catalogued behaviour whether a test shows it'
@@ -24,6 +27,9 @@ help:
 
 run: $(VENV)/.run-ready
 	$(PY) -m $(WHATIF)
+
+accuracy: $(VENV)/.run-ready
+	$(PY) -m $(WHATIF) $(REAL)
 
 test: lint
 	$(PY) -m pytest

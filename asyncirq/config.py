@@ -15,6 +15,44 @@ from asyncirq.errors import UsageError
 Preemption = Literal["none", "voluntary", "full", "rt"]
 
 
+class VectorMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which vectors of a CPU are for what.
+
+    Devices get ``first_device`` to ``first_system - 1`` without ``reserved``, the lowest free one with ``step`` 1; a larger
+    step leaps over that many, as 2.6 did to spread devices over the priority classes. ``local_timer`` and ``system`` are the
+    kernel's own. ``move_cleanup``: who frees the old vector after a move, a timer of the old CPU a jiffy later, or (before
+    6.7) an interrupt to it with this vector. The irqs below ``legacy`` have fixed vectors from ``first_legacy``, on CPU 0.
+    Linux: arch/x86/include/asm/irq_vectors.h.
+    """
+
+    first_device: int = 0x20
+    first_system: int = 0xEB
+    reserved: tuple[int, ...] = (0x80,)
+    local_timer: int = 0xEC
+    system: tuple[int, ...] = (0xEC, 0xEF, 0xF6, 0xF7, 0xF8, 0xF9, 0xFA, 0xFB, 0xFC, 0xFD, 0xFE, 0xFF)
+    step: int = 1
+    move_cleanup: int | None = None
+    first_legacy: int = 0x30
+    legacy: int = 0
+
+    def first_system_vector(self, local_apic: bool = True) -> int:
+        """Return the first vector that is the kernel's own; without local APICs there is none, so 256."""
+        return self.first_system if local_apic else 256
+
+
+MAP_6_1: Final = VectorMap(first_device=0x21, move_cleanup=0x20)
+MAP_2_6: Final = VectorMap(
+    first_device=0x41,
+    first_system=0xEE,
+    reserved=(0x80, 0xCC),
+    local_timer=0xEF,
+    system=(0xEE, 0xEF, *range(0xF0, 0x100)),
+    step=8,
+    move_cleanup=0x20,
+    legacy=16,
+)
+
+
 class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Policies of one kernel.
 
@@ -22,15 +60,34 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     by ``rt``). ``hz``: ticks a second. ``softirq_max_restart`` passes and ``softirq_max_time_ms`` (None: neither time
     nor a wanted reschedule ends them, as in 2.6) bound softirqs at one irq_exit. ``ksoftirqd_defers``: while ksoftirqd is
     runnable an irq_exit or local_bh_enable leaves softirqs to it (4.9 to 6.4), except for HI and TASKLET. ``bh_lock``: PREEMPT_RT's
-    per-CPU BH lock.
+    per-CPU BH lock. ``ksoftirqd_loop``: the thread is smpboot's, or has a loop of its own as in 2.6, with preemption off round the
+    processing only or round the test for work too. ``nr_softirqs`` slots, each with a data pointer where ``softirq_data``.
+    ``rcu_qs_each_action``: RCU hears of a quiescent state after each action, not once a pass from ksoftirqd. ``net_rx``: NAPI
+    instances, or devices with a quota as before 2.6.24. ``napi_always_raises``: what comes onto the poll list while NET_RX runs
+    raises it again (before 6.4).
     ``ktimers``: which kernels run the tick's TIMER and HRTIMER in ``ktimers/N`` (none, PREEMPT_RT, all that force threads);
     ``ktimers_wake_in_hardirq``: it is woken when raised, not at the interrupt's exit.
     ``forced_secondary_prio``: FIFO priority of ``irq/N-s-name``. ``napi_threaded``: every NAPI polls in its own kthread.
     ``ttwu_queue``: wake-ups of an idle remote CPU go through its call-function queue. ``nohz_idle``: an idle CPU stops
-    its tick. ``cfs_*_ns``: the fair class at one CPU, scaled by ``1 + log2(cpus)``. ``fifo_irq_prio``: FIFO priority of
+    its tick. ``cfs_*_ns``: the fair class at one CPU, scaled by ``1 + log2(cpus)``; ``eevdf``: its wake-ups are those of 6.6 on
+    (see ``sched/fair.py``). ``lazy_preemption``: on which kernels a fair task gives way to another fair task only at the next tick
+    or on the way to user mode (none, PREEMPT_RT). ``fifo_irq_prio``: FIFO priority of
     irq threads. ``netdev_budget`` packets and ``netdev_budget_usecs`` (0: two jiffies) bound one NET_RX round.
     ``wq_max_active``: default limit of a workqueue. ``wq_threads``: each workqueue has a thread of its own on every CPU, as
-    before 2.6.36. ``wq_cpu_intensive_us``: a work item that runs so long stops holding others back (0: never).
+    before 2.6.36. ``wq_cpu_intensive_us``: a work item that runs so long stops holding others back (0: never); longer on a CPU of
+    less than 4000 ``bogomips``. ``wq_bh``: there are workqueues that execute in softirqs (since 6.9). ``wq_rescuer_prefix``: a rescuer is
+    called ``kworker/R-name``, not ``name``. ``wq_power_efficient``: workqueues that ask for it are unbound.
+    ``wq_watchdog_thresh_s``: a pool without progress for so long is reported (0: never).
+
+    Interrupts. ``irq_flow``: a flow handler for each kind of line (``genirq``), or one for all of them, which runs handlers
+    with interrupts on unless they ask otherwise, and no threads (``do_irq``, before 2.6.18). ``nr_irqs``: the size of the table of
+    descriptors; 0: they are made one by one. ``spurious_window``: interrupts are counted from the first unhandled one on
+    (``unhandled``, since 5.13) or ``all``; ``spurious_gap``: an unhandled one 100 ms after the last restarts the count.
+    ``share_trigger``: a sharer must ask for the trigger of the ``line``, or that of the first ``request`` (then another one of
+    the line is a warning). ``oneshot_check``: refuse a thread without a primary handler whose line is not held masked for it.
+    ``debug_shirq``: call a shared handler once more after its request and after its release. ``hint_mode``: the mode of
+    ``/proc/irq/N/affinity_hint``. ``vectors``: the vector map. ``idt_per_cpu``: every CPU has an IDT of its own. ``bits``: on 32
+    bits a flow handler is called through the switch to the interrupt stack.
     """
 
     release: str = "linux-6.12"
@@ -41,6 +98,12 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     softirq_max_time_ms: int | None = 2
     ksoftirqd_defers: bool = False
     ksoftirqd_nice: int = 0
+    ksoftirqd_loop: Literal["smpboot", "own", "own-early"] = "smpboot"
+    nr_softirqs: int = 10
+    softirq_data: bool = False
+    rcu_qs_each_action: bool = False
+    net_rx: Literal["napi", "quota"] = "napi"
+    napi_always_raises: bool = False
     bh_lock: bool = True
     forced_secondary_prio: int = 50
     fifo_irq_prio: int = 50
@@ -53,13 +116,31 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cfs_latency_ns: int = 6_000_000
     cfs_min_granularity_ns: int = 750_000
     cfs_wakeup_granularity_ns: int = 1_000_000
+    eevdf: bool = False
+    lazy_preemption: Literal["never", "rt"] = "never"
     rr_slice_ns: int = 100_000_000
     wq_max_active: int = 256
     wq_threads: bool = False
     wq_cpu_intensive_us: int = 10_000
+    bogomips: int = 4000
+    wq_bh: bool = True
+    wq_rescuer_prefix: bool = True
+    wq_power_efficient: bool = False
+    wq_watchdog_thresh_s: int = 0
     ktimers: Literal["never", "rt", "forced"] = "rt"
     ktimers_wake_in_hardirq: bool = False
     hardirq_depth: int = 15
+    irq_flow: Literal["genirq", "do_irq"] = "genirq"
+    nr_irqs: int = 0
+    spurious_window: Literal["unhandled", "all"] = "unhandled"
+    spurious_gap: bool = True
+    share_trigger: Literal["line", "request"] = "line"
+    oneshot_check: bool = True
+    debug_shirq: bool = False
+    hint_mode: int = 0o444
+    vectors: VectorMap = VectorMap()
+    idt_per_cpu: bool = False
+    bits: Literal[32, 64] = 64
 
     @property
     def rt(self) -> bool:
@@ -72,9 +153,21 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.threadirqs or self.rt
 
     @property
+    def lazy(self) -> bool:
+        """Tell whether fair tasks preempt each other lazily."""
+        return self.rt and self.lazy_preemption == "rt"
+
+    @property
     def has_ktimers(self) -> bool:
         """Tell whether the timer vectors raised by the tick run in ``ktimers/N``."""
         return self.rt if self.ktimers == "rt" else self.force_threads and self.ktimers == "forced"
+
+    @property
+    def wq_hog_us(self) -> int:
+        """Return ``wq_cpu_intensive_us``, longer on a slow CPU, at most a second."""
+        if not 0 < self.bogomips < 4000:
+            return self.wq_cpu_intensive_us
+        return min(self.wq_cpu_intensive_us * 4000 // self.bogomips, 1_000_000)
 
     @property
     def jiffy_ns(self) -> int:
@@ -83,18 +176,39 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _RELEASES: Final = (
-    KernelConfig(release="linux-7.1", wq_max_active=1024, forced_secondary_prio=49, ktimers="forced"),
-    KernelConfig(release="linux-6.12", wq_max_active=1024),
-    KernelConfig(release="linux-6.1", ksoftirqd_defers=True, ktimers_wake_in_hardirq=True, wq_cpu_intensive_us=0),
+    KernelConfig(release="linux-7.1", wq_max_active=1024, forced_secondary_prio=49, ktimers="forced", lazy_preemption="rt"),
+    KernelConfig(release="linux-6.12", wq_max_active=1024, lazy_preemption="rt"),
+    KernelConfig(
+        release="linux-6.1",
+        ksoftirqd_defers=True,
+        napi_always_raises=True,
+        ktimers_wake_in_hardirq=True,
+        wq_bh=False,
+        wq_rescuer_prefix=False,
+        wq_cpu_intensive_us=0,
+        vectors=MAP_6_1,
+    ),
     KernelConfig(
         release="linux-2.6",
         preemption="none",
         softirq_max_time_ms=None,
         ksoftirqd_nice=19,
+        ksoftirqd_loop="own",
+        nr_softirqs=32,
+        softirq_data=True,
+        rcu_qs_each_action=True,
+        napi_always_raises=True,
         ttwu_queue=False,
         nohz_idle=False,
         wq_threads=True,
         wq_cpu_intensive_us=0,
+        irq_flow="do_irq",
+        nr_irqs=224,
+        spurious_window="all",
+        spurious_gap=False,
+        share_trigger="request",
+        hint_mode=0o400,
+        vectors=MAP_2_6,
     ),
 )
 

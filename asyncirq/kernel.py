@@ -9,10 +9,14 @@ from __future__ import annotations
 from functools import partial
 
 from asyncirq.board import Board
+from asyncirq.bottom_half.backlog import Backlog
+from asyncirq.bottom_half.dev_poll import DevPoll
 from asyncirq.bottom_half.hrtimer import Hrtimers
 from asyncirq.bottom_half.irq_work import IrqWorks
 from asyncirq.bottom_half.ksoftirqd import SoftirqThreads
 from asyncirq.bottom_half.napi import NapiCore
+from asyncirq.bottom_half.net_core import NetCore
+from asyncirq.bottom_half.rcu import Rcu
 from asyncirq.bottom_half.sleep import Sleep
 from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.bottom_half.softnet import Softnet
@@ -20,8 +24,8 @@ from asyncirq.bottom_half.tasklet import Tasklet, Tasklets
 from asyncirq.bottom_half.tick import Tick
 from asyncirq.bottom_half.timer import Timers
 from asyncirq.bottom_half.timer_wheel import Timer
-from asyncirq.bottom_half.work import DelayedWork
-from asyncirq.bottom_half.workqueue import Workqueues
+from asyncirq.bottom_half.workqueue import BhWorkqueues, ManagedWorkqueues, Workqueues
+from asyncirq.bottom_half.workqueue_keventd import Keventd
 from asyncirq.config import KernelConfig
 from asyncirq.costs import Costs
 from asyncirq.entry import (
@@ -37,7 +41,7 @@ from asyncirq.entry import (
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq import proc
-from asyncirq.irq.ipi import Ipi
+from asyncirq.irq.ipi import Ipi, SmpCall
 from asyncirq.irq.manage import IrqCore
 from asyncirq.irqchip.ioapic import IoApicDomain, PinConfig
 from asyncirq.irqchip.lapic import LocalApics
@@ -45,6 +49,7 @@ from asyncirq.irqchip.msi import MsiDomain, MsiTarget
 from asyncirq.irqchip.vector import VectorDomain
 from asyncirq.sched.core import Sched
 from asyncirq.sched.idle import Idle
+from asyncirq.sched.smpboot import Smpboot
 from asyncirq.sched.task import Task
 from asyncirq.trace.names import SOFTIRQ_NAMES
 from asyncirq.trace.recorder import Recorder
@@ -59,16 +64,26 @@ class Kernel:
         self.sched = Sched(board.engine, board.cpus, config, costs, trace)
         self.idle = Idle(self.sched)
         self.softirq = Softirq(self.sched)
-        self.softirq_threads = SoftirqThreads(self.softirq)
+        self.smpboot = Smpboot(self.sched)
+        self.softirq_threads = SoftirqThreads(self.softirq, self.smpboot)
         self.tasklets = Tasklets(self.softirq)
+        self.rcu = Rcu(self.softirq)
         self.timers = Timers(self.softirq)
         self.hrtimers = Hrtimers(self.softirq)
         self.tick = Tick(self.timers, self.hrtimers)
         self.irq_work = IrqWorks(self.softirq)
         self.sleep = Sleep(self.timers, self.hrtimers)
-        self.workqueues = Workqueues(self.sched)
+        self.workqueues: Workqueues
+        if config.wq_threads:
+            self.workqueues = Keventd(self.sched, self.sleep)
+        else:
+            bh = BhWorkqueues(self.tasklets, self.irq_work) if config.wq_bh else None
+            self.workqueues = ManagedWorkqueues(self.sched, self.sleep, bh)
         self.softnet = Softnet(self.softirq)
         self.napi = NapiCore(self.softirq, self.softnet, self.sleep)
+        self.net = NetCore(self.softnet, self.rcu)
+        self.backlog = Backlog(self.napi, self.net)
+        self.dev_poll = DevPoll(self.net) if config.net_rx == "quota" else None
         self.irq = IrqCore(self.sched, self.softirq, debug=debug)
         self.apics = LocalApics(board.cpus)
         self.ipi = Ipi(self.sched, self.apics.send_ipi)
@@ -89,11 +104,19 @@ class Kernel:
         self.irq_work.raise_self = self.ipi.irq_work_raise
         self.irq_work.send_call = self.ipi.send_wakeup
         self.irq_work.tick_stopped = self.tick.stopped
+        self.backlog.call = self._call_remote
+        net_dead = self.backlog.takeover if self.dev_poll is None else self.dev_poll.takeover
+        self.smpboot.dead += [("softirq:dead", self.tasklets.takeover), ("net/dev:dead", net_dead)]
+        daemons = self.softirq_threads.daemons
+        if daemons is not None:
+            daemons.queued = lambda index: any(self.tasklets.queued(index))
+            daemons.takeover = self.tasklets.takeover
+        self.tick.online = self.smpboot.online
+        self.tick.hooks.append(self.rcu.tick)
+        self.tick.keepers.append(self.rcu.needs_cpu)
         self.tick.hooks.append(self.irq_work.irq_work_tick)
         self.tick.keepers.append(self.irq_work.irq_work_needs_cpu)
         self.tick.sched_hooks.append(self._worker_tick)
-        self.workqueues.add_timer = self._add_delayed
-        self.workqueues.del_timer = self._del_delayed
         self.irq.ack_bad_irq = self.apics.eoi
         resend = Tasklet(self._resend, "resend_irqs")
         self.irq.schedule_resend = partial(self._schedule_resend, resend)
@@ -117,21 +140,12 @@ class Kernel:
         for cpu in self.board.cpus:
             self.softirq_threads.spawn(cpu)  # early initcalls
             self.irq_work.spawn(cpu)
+        self.net.net_dev_init()  # subsystem initcalls
         self.workqueues.boot()
+        for cpu in self.board.cpus:
+            self.rcu.spawn(self.smpboot, cpu)
 
     # --- upcalls with a body
-
-    async def _add_delayed(self, cpu: Cpu, work: DelayedWork, delay: int) -> None:
-        timer = work.timer
-        if timer is None:
-            timer = work.timer = Timer(partial(self._delayed_work_timer, work), f"{work.name}.timer", irqsafe=True)
-        self.timers.mod_timer(cpu, timer, self.timers.jiffies + delay)
-
-    async def _delayed_work_timer(self, work: DelayedWork, cpu: Cpu, timer: Timer) -> None:
-        await self.workqueues.delayed_work_timer(cpu, work)
-
-    async def _del_delayed(self, cpu: Cpu, work: DelayedWork) -> bool:
-        return work.timer is not None and self.timers.timer_delete(cpu, work.timer)
 
     async def _worker_tick(self, cpu: Cpu) -> None:
         worker = self.sched.rqs[cpu.id].curr.worker
@@ -149,6 +163,9 @@ class Kernel:
 
     def _arm_spurious_poll(self, timer: Timer, cpu: Cpu, delay_ns: int) -> None:
         self.timers.mod_timer(cpu, timer, self.timers.jiffies + delay_ns // self.config.jiffy_ns)
+
+    async def _call_remote(self, cpu: Cpu, dest: int, function: SmpCall) -> None:
+        await self.ipi.smp_call_function_single(cpu, dest, function, False)
 
     async def _call_function(self, cpu: Cpu) -> None:
         await self.ipi.flush_queue(cpu)

@@ -42,8 +42,9 @@ class Machine:
     earlier live run. ``check`` watches the invariants of ``asyncirq.invariants``. ``debug`` traces every step of the flow
     handlers.
 
-    The parts, for experiments that go deeper: ``driver`` (``driver.live(speed)`` paces the run by the wall clock), ``engine``, ``board`` (silicon), ``kernel`` and its parts ``sched``,
-    ``softirq``, ``irq``, ``workqueues``, ``timers``, ``hrtimers``, ``napi``, ``tasklets``, ``sleep``.
+    The parts, for experiments that go deeper: ``driver`` (``driver.live(speed)`` paces the run by the wall clock),
+    ``engine``, ``board`` (silicon), ``kernel`` and its parts ``sched``, ``softirq``, ``irq``, ``workqueues``, ``timers``,
+    ``hrtimers``, ``napi``, ``tasklets``, ``sleep``.
     """
 
     def __init__(

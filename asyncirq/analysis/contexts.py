@@ -72,7 +72,8 @@ class ContextTracker:
         elif name == "softirq_exit":
             cpu.serving = None
         elif name in _ENTRIES:
-            if name != "ipi_entry" or not cpu.hard:  # on some machines an IPI is a device line as well: it was counted there
+            # A device's vector is counted as its line; on some machines an IPI is a device line as well.
+            if name != "vector_entry" and (name != "ipi_entry" or not cpu.hard):
                 tally.vectors[_ENTRIES[name]] += 1
             cpu.hard += 1
         elif name in _EXITS:

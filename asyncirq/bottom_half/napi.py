@@ -7,16 +7,22 @@ weight means that the instance stays owned and is polled again.
 A round of NET_RX polls each instance once, until ``netdev_budget`` packets or ``netdev_budget_usecs``; what is left goes
 back in this order: not polled in this round, newly scheduled meanwhile, those that used their full weight.
 
-Linux: net/core/dev.c. Model: GRO is the driver's cost; no gro_flush_timeout, no netpoll beyond the ``npsvc`` bit.
+A device may be left masked after a poll: ``defer_hard_irqs`` times in a row the completion is answered with no and a timer of
+``gro_flush_timeout_ns`` polls again; while an application polls busily, ``irq_suspend_timeout_ns`` guards the masked device.
+
+Linux: net/core/dev.c. Model: GRO is the driver's cost and holds no packet back, so ``gro_flush_timeout`` alone does nothing; no
+netpoll beyond the ``npsvc`` bit.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from asyncirq.bottom_half.callback_wait import name_of
+from asyncirq.bottom_half.hrtimer import HRTIMER_MODE_HARD, HRTIMER_MODE_PINNED, HRTIMER_MODE_REL, Hrtimer
 from asyncirq.bottom_half.sleep import Sleep
 from asyncirq.bottom_half.softirq import NET_RX_SOFTIRQ, Softirq
 from asyncirq.bottom_half.softnet import Softnet, SoftnetData
@@ -32,15 +38,19 @@ class Napi:
 
     ``scheduled``, ``missed``, ``disabled``, ``npsvc``, ``in_busy_poll`` and ``sched_threaded`` are Linux's NAPI_STATE bits.
     ``listed`` says that it is on a poll list of CPU ``owner``. ``polls`` and ``packets`` count. A new instance is scheduled,
-    so nobody can schedule it before ``napi_enable``.
+    so nobody can schedule it before ``napi_enable``. ``defer_hard_irqs`` and the two timeouts are the sysfs files of these names.
     """
 
     __slots__ = (
+        "defer_count",
+        "defer_hard_irqs",
         "dev_name",
         "disabled",
         "exceeded",
         "exhausted",
+        "gro_flush_timeout_ns",
         "in_busy_poll",
+        "irq_suspend_timeout_ns",
         "listed",
         "missed",
         "name",
@@ -54,6 +64,7 @@ class Napi:
         "sched_threaded",
         "scheduled",
         "thread",
+        "timer",
         "weight",
     )
 
@@ -79,6 +90,11 @@ class Napi:
         self.packets = 0
         self.exceeded = False
         self.exhausted = False
+        self.defer_hard_irqs = 0
+        self.defer_count = 0
+        self.gro_flush_timeout_ns = 0
+        self.irq_suspend_timeout_ns = 0
+        self.timer: Hrtimer | None = None
 
     def __repr__(self) -> str:
         return f"<Napi {self.name}>"
@@ -101,6 +117,7 @@ class NapiCore:
         usecs = config.netdev_budget_usecs
         self._limit_jiffies = -(-usecs * 1000 // config.jiffy_ns) if usecs else 2
         self._all_threaded = config.napi_threaded
+        self._always_raises = config.napi_always_raises
         self._next_id = 1
         softirq.open_softirq(NET_RX_SOFTIRQ, self._net_rx_action)
 
@@ -109,8 +126,10 @@ class NapiCore:
     def netif_napi_add(self, napi: Napi, threaded: bool = False) -> None:
         """Register an instance; where it is threaded, its kthread ``napi/<device>-<id>`` starts to wait for work.
 
-        Called from boot, or from a probe function: it takes no time.
+        Called from boot, or from a probe function: it takes no time. Raises ``UsageError`` where the kernel has no instances.
         """
+        if self.softirq.config.net_rx != "napi":
+            raise UsageError(f"napi {napi.name}: this kernel polls devices by their quota, it has no NAPI instances")
         napi.napi_id = self._next_id
         self._next_id += 1
         if threaded or self._all_threaded:
@@ -161,7 +180,7 @@ class NapiCore:
         data.poll_list.append(napi)
         napi.listed = True
         napi.owner = cpu.id
-        if not data.in_net_rx_action:
+        if not data.in_net_rx_action or self._always_raises:
             await self.softirq.raise_softirq(cpu, NET_RX_SOFTIRQ)
 
     async def napi_complete_done(self, cpu: Cpu, napi: Napi, work_done: int) -> bool:
@@ -173,6 +192,7 @@ class NapiCore:
             return False
         if not napi.scheduled:
             raise KernelBug(f"napi_complete_done: {napi.name} is not scheduled, on {cpu.name} at {self.engine.now} ns")
+        timeout = self._defer(napi, work_done) if napi.defer_hard_irqs or napi.defer_count else 0
         if napi.listed:
             self.softnet.data[napi.owner].drop(napi)
         napi.sched_threaded = False
@@ -181,7 +201,43 @@ class NapiCore:
             await self.napi_schedule_claimed(cpu, napi)
             return False
         napi.scheduled = False
+        if timeout:
+            self._arm(cpu, napi, timeout)
+            return False
         return True
+
+    # --- leaving the device masked
+
+    def _defer(self, napi: Napi, work_done: int) -> int:
+        if work_done:
+            napi.defer_count = napi.defer_hard_irqs
+        if napi.defer_count == 0:
+            return 0
+        napi.defer_count -= 1
+        return napi.gro_flush_timeout_ns
+
+    def _arm(self, cpu: Cpu, napi: Napi, timeout_ns: int) -> None:
+        if napi.timer is None:
+            napi.timer = Hrtimer(partial(self._napi_watchdog, napi), HRTIMER_MODE_HARD, f"napi/{napi.name}")
+        self.sleep.hrtimers.hrtimer_start(cpu, napi.timer, timeout_ns, HRTIMER_MODE_REL | HRTIMER_MODE_PINNED)
+
+    async def _napi_watchdog(self, napi: Napi, cpu: Cpu, timer: Hrtimer) -> bool:
+        if not napi.disabled and not napi.scheduled:
+            napi.scheduled = True
+            await self.napi_schedule_claimed(cpu, napi)
+        return False
+
+    def napi_suspend_irqs(self, cpu: Cpu, napi: Napi) -> None:
+        """Keep a masked device masked while an application that found packets polls; the timer polls if it does not come back."""
+        if napi.irq_suspend_timeout_ns:
+            self._arm(cpu, napi, napi.irq_suspend_timeout_ns)
+
+    async def napi_resume_irqs(self, task: Task, napi: Napi) -> None:
+        """End a suspension at once: poll, and go back to interrupts, since the application is about to sleep. Trace: softirq_raise."""
+        if napi.irq_suspend_timeout_ns:
+            cpu = await self.softirq.local_bh_disable(task)
+            await self.napi_schedule(cpu, napi)
+            await self.softirq.local_bh_enable(task)
 
     # --- polling
 
@@ -227,7 +283,7 @@ class NapiCore:
         repeat = data.repeat
         while True:
             if not todo:
-                if repeat:
+                if repeat or self._always_raises or data.rps_ipi_list:
                     break
                 data.in_net_rx_action = False
                 if not data.poll_list:
@@ -251,6 +307,8 @@ class NapiCore:
             self.softirq.raise_softirq_nowake(cpu, NET_RX_SOFTIRQ)
         else:
             data.in_net_rx_action = False
+        if data.rps_ipi_list:
+            await self.softnet.rps_action(cpu)
 
     def _take(self, data: SoftnetData) -> None:
         data.todo.extend(data.poll_list)

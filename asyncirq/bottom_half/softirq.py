@@ -13,6 +13,7 @@ their own that only ``ktimers/N`` empties.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from asyncirq.errors import KernelBug, UsageError
@@ -28,6 +29,7 @@ from asyncirq.sched.preempt import (
     SOFTIRQ_OFFSET,
 )
 from asyncirq.sched.task import TASK_RUNNING, Task
+from asyncirq.trace.names import softirq_name
 
 HI_SOFTIRQ: Final = 0
 TIMER_SOFTIRQ: Final = 1
@@ -40,10 +42,14 @@ SCHED_SOFTIRQ: Final = 7
 HRTIMER_SOFTIRQ: Final = 8
 RCU_SOFTIRQ: Final = 9
 NR_SOFTIRQS: Final = 10
+SCSI_SOFTIRQ: Final = 4
+"""What the slot of BLOCK was called before 2.6.16."""
 
 SOFTIRQ_NOW_MASK: Final = 1 << HI_SOFTIRQ | 1 << TASKLET_SOFTIRQ
 """What runs inline even while ksoftirqd is runnable, where it defers (4.18 to 6.4)."""
 TIMERS_MASK: Final = 1 << TIMER_SOFTIRQ | 1 << HRTIMER_SOFTIRQ
+HOTPLUG_SAFE_MASK: Final = TIMERS_MASK | 1 << IRQ_POLL_SOFTIRQ | 1 << RCU_SOFTIRQ
+"""What a CPU that goes down may leave pending: the hotplug states behind see to it."""
 
 PF_MEMALLOC: Final = 0x800
 """A task flag: it may use the memory reserves. A softirq that interrupts it may not."""
@@ -55,7 +61,8 @@ class Softirq:
     """The softirqs of one machine.
 
     ``pending[cpu]`` is the pending word, ``pending_timers[cpu]`` the one of ktimers; ``counts[cpu][nr]`` are the
-    numbers of ``/proc/softirqs``. ``ksoftirqd`` and ``ktimers`` hold a task for each CPU once they exist.
+    numbers of ``/proc/softirqs``, ``time_ns[cpu]`` the time that went into them, nested hard interrupts included. ``bh_count[cpu]`` is
+    PREEMPT_RT's count of BH-disabled sections. ``rcu_qs(cpu)``, if set, hears of quiescent states. ``ksoftirqd`` and ``ktimers`` hold a task for each CPU once they exist.
     """
 
     def __init__(self, sched: Sched) -> None:
@@ -67,33 +74,43 @@ class Softirq:
         self.engine = sched.engine
         self.pending = [0] * cpus
         self.pending_timers = [0] * cpus
-        self.counts = [[0] * NR_SOFTIRQS for _ in range(cpus)]
+        slots = sched.config.nr_softirqs
+        self.counts = [[0] * slots for _ in range(cpus)]
+        self.time_ns = [0] * cpus
+        self.rcu_qs: Callable[[Cpu], None] | None = None
+        self.data: list[object] = [None] * slots
         self.ksoftirqd: list[Task | None] = [None] * cpus
         self.ktimers: list[Task | None] = [None] * cpus
         self.wake_ksoftirqd_count = [0] * cpus
-        self._vec: list[Action | None] = [None] * NR_SOFTIRQS
-        self._raise_cause = [[0] * NR_SOFTIRQS for _ in range(cpus)]
+        self._qs_each_pass = not (sched.config.rcu_qs_each_action or sched.config.rt)
+        self._vec: list[Action | None] = [None] * slots
+        self._raise_cause = [[0] * slots for _ in range(cpus)]
         self._rt = sched.config.rt
         self._bh_locks = [RtLock(sched, f"bh_lock/{cpu.id}") for cpu in sched.cpus]
-        self._bh_count = [0] * cpus
+        self.bh_count = [0] * cpus
         limit = sched.config.softirq_max_time_ms
         jiffy = sched.config.jiffy_ns
         self._jiffy = jiffy
         self._max_jiffies = None if limit is None else -(-limit * 1_000_000 // jiffy)
 
-    def open_softirq(self, nr: int, action: Action) -> None:
-        """Register the function of a vector."""
-        if not 0 <= nr < NR_SOFTIRQS:
-            raise UsageError(f"softirq {nr} is not in 0..{NR_SOFTIRQS - 1}")
-        self._vec[nr] = action
+    def open_softirq(self, nr: int, action: Action, data: object = None) -> None:
+        """Register the function of a vector, and where the kernel has it (2.6) the data that it finds in ``data[nr]``."""
+        if not 0 <= nr < len(self._vec):
+            raise UsageError(f"softirq {nr} is not in 0..{len(self._vec) - 1}")
+        if data is not None and not self.config.softirq_data:
+            raise UsageError(f"softirq {nr}: the actions of {self.config.release} have no data pointer")
+        self.data[nr] = data
+        self._vec[nr] = partial(self._and_quiescent, action) if self.config.rcu_qs_each_action else action
 
-    def action(self, nr: int) -> Action | None:
-        """Return the function of a vector, None if it has none."""
-        return self._vec[nr]
+    async def _and_quiescent(self, action: Action, cpu: Cpu) -> None:
+        await action(cpu)
+        if self.rcu_qs is not None:
+            self.rcu_qs(cpu)
 
     def actions(self) -> list[tuple[int, str]]:
         """Return the registered vectors with the names of their functions."""
-        return [(nr, getattr(action, "__qualname__", "?")) for nr, action in enumerate(self._vec) if action is not None]
+        bare = [action.args[0] if isinstance(action, partial) else action for action in self._vec]
+        return [(nr, getattr(action, "__qualname__", "?")) for nr, action in enumerate(bare) if action is not None]
 
     # --- raising
 
@@ -119,7 +136,7 @@ class Softirq:
         On PREEMPT_RT a section of another task counts too: it runs what is pending at its end.
         """
         self.raise_softirq_nowake(cpu, nr)
-        if not cpu.preempt_count & INTERRUPT_MASK and not self._bh_count[cpu.id]:
+        if not cpu.preempt_count & INTERRUPT_MASK and not self.bh_count[cpu.id]:
             await self.wakeup_softirqd(cpu)
 
     async def raise_softirq(self, cpu: Cpu, nr: int) -> None:
@@ -206,13 +223,13 @@ class Softirq:
         if not cpu.preempt_count & SOFTIRQ_MASK and self.config.bh_lock:
             if self._may_sleep(cpu):
                 await self._bh_locks[cpu.id].lock(task)
-            elif self._bh_count[cpu.id]:
+            elif self.bh_count[cpu.id]:
                 raise KernelBug(
                     f"WARNING: local_bh_disable of {task.comm}/{task.pid} in atomic context inside a section of another task "
                     f"on {cpu.name} at {self.engine.now} ns"
                 )
         cpu.preempt_count += offset
-        self._bh_count[cpu.id] += offset
+        self.bh_count[cpu.id] += offset
         return cpu
 
     async def _bh_enable_rt(self, task: Task, cpu: Cpu) -> None:
@@ -225,7 +242,7 @@ class Softirq:
             if may_sleep:
                 offset = SOFTIRQ_OFFSET
                 cpu.preempt_count -= offset
-                self._bh_count[cpu.id] -= offset
+                self.bh_count[cpu.id] -= offset
                 await self._handle(cpu, self.costs.bh_enable_ns)
             else:
                 await self.wakeup_softirqd(cpu)
@@ -236,7 +253,7 @@ class Softirq:
 
     async def _bh_drop_rt(self, task: Task, cpu: Cpu, offset: int) -> None:
         cpu.preempt_count -= offset
-        self._bh_count[cpu.id] -= offset
+        self.bh_count[cpu.id] -= offset
         lock = self._bh_locks[cpu.id]
         if lock.owner is task and not cpu.preempt_count & SOFTIRQ_MASK:
             await lock.unlock(task)
@@ -255,7 +272,7 @@ class Softirq:
         index = cpu.id
         if not cpu.preempt_count & INTERRUPT_MASK and self.pending[index]:
             if self._rt:
-                if not self._bh_count[index]:
+                if not self.bh_count[index]:
                     await self.wakeup_softirqd(cpu)
             elif self.config.threadirqs and self.ksoftirqd[index] is not None:
                 await self.wakeup_softirqd(cpu)
@@ -265,6 +282,15 @@ class Softirq:
             ktimers = self.ktimers[index]
             if ktimers is not None:
                 await self._wake(cpu, ktimers)
+
+    async def do_softirq(self, cpu: Cpu) -> None:
+        """Run what is pending here and now, unless this is an interrupt already. Interrupts are afterwards as they were before."""
+        if cpu.preempt_count & INTERRUPT_MASK:
+            return
+        was_off = cpu.irq_disable()
+        if self.pending[cpu.id]:
+            await self._handle(cpu, 0)
+        await cpu.irq_restore(was_off)
 
     def _is_deferred(self, index: int) -> bool:
         """Tell whether what is pending waits for ksoftirqd because that is runnable. Linux (4.9 to 6.4): ksoftirqd_running()."""
@@ -306,6 +332,7 @@ class Softirq:
         restart = self.config.softirq_max_restart
         task = cpu.current
         assert isinstance(task, Task)
+        rcu_qs = self.rcu_qs if task is self.ksoftirqd[index] and self._qs_each_pass else None
         saved_flags = task.flags
         task.flags = saved_flags & ~PF_MEMALLOC
         # On PREEMPT_RT the caller has bottom halves off by this one count.
@@ -337,6 +364,8 @@ class Softirq:
                     trace.softirq_exit(cpu, nr)
                 if cpu.preempt_count != count:
                     self._leaked(cpu, nr, count)
+            if rcu_qs is not None:
+                rcu_qs(cpu)
             cpu.irq_disable()
             if not pending[index]:
                 break
@@ -347,6 +376,7 @@ class Softirq:
                 break
         if self.costs.softirq_exit_ns:
             await cpu.spend(self.costs.softirq_exit_ns)
+        self.time_ns[index] += engine.now - start_ns
         cpu.cause = saved_cause
         task.flags = saved_flags
         cpu.preempt_count -= offset
@@ -359,8 +389,6 @@ class Softirq:
 
     def _leaked(self, cpu: Cpu, nr: int, count: int) -> None:
         if self.trace is not None:
-            name = ("HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU")[nr]
-            self.trace.printk(
-                cpu, 3, f"huh, entered softirq {nr} {name} with preempt_count {count:08x}, exited with {cpu.preempt_count:08x}?"
-            )
+            counts = f"preempt_count {count:08x}, exited with {cpu.preempt_count:08x}?"
+            self.trace.printk(cpu, 3, f"huh, entered softirq {nr} {softirq_name(nr)} with {counts}")
         cpu.preempt_count = count

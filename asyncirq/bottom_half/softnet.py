@@ -1,31 +1,54 @@
 """Keep what each CPU knows of received packets: the poll list, the counters, the freed transmit buffers.
 
-Linux: struct softnet_data, net/core/dev.c; /proc/net/softnet_stat, net/core/net-procfs.c. Model: no RPS, no backlog device,
-no flow limit: their columns are 0.
+Linux: struct softnet_data, net/core/dev.c; /proc/net/softnet_stat, net/core/net-procfs.c. Model: no flow limit: its
+column is 0.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from asyncirq.bottom_half.softirq import NET_TX_SOFTIRQ, Softirq
 from asyncirq.hw.cpu import Cpu
 
 if TYPE_CHECKING:
     from asyncirq.bottom_half.napi import Napi
+    from asyncirq.bottom_half.net_core import SkBuff
 
 
 class SoftnetData:
-    """The receive side of one CPU. ``todo`` and ``repeat`` are the lists of the NET_RX round that runs now."""
+    """The receive side of one CPU. ``todo`` and ``repeat`` are the lists of the NET_RX round that runs now.
 
-    __slots__ = ("completion_queue", "cpu_id", "dropped", "in_net_rx_action", "poll_list", "processed", "repeat", "time_squeeze", "todo")
+    ``input_pkt_queue`` and ``process_queue`` are its backlog's, ``rps_ipi_list`` the CPUs that are to be told of theirs.
+    """
+
+    __slots__ = (
+        "completion_queue",
+        "cpu_id",
+        "dropped",
+        "in_net_rx_action",
+        "input_pkt_queue",
+        "poll_list",
+        "process_queue",
+        "processed",
+        "received_rps",
+        "repeat",
+        "rps_ipi_list",
+        "time_squeeze",
+        "todo",
+    )
 
     def __init__(self, cpu_id: int) -> None:
         self.cpu_id = cpu_id
         self.poll_list: deque[Napi] = deque()
         self.todo: deque[Napi] = deque()
         self.repeat: deque[Napi] = deque()
+        self.input_pkt_queue: deque[SkBuff] = deque()
+        self.process_queue: deque[SkBuff] = deque()
+        self.rps_ipi_list: list[int] = []
+        self.received_rps = 0
         self.in_net_rx_action = False
         self.processed = 0
         self.dropped = 0
@@ -41,7 +64,12 @@ class SoftnetData:
 
 
 class Softnet:
-    """The per-CPU network data of one machine; ``data[cpu]`` is that of one CPU."""
+    """The per-CPU network data of one machine; ``data[cpu]`` is that of one CPU.
+
+    ``rps_action(cpu)`` tells the CPUs of ``rps_ipi_list`` of their backlogs at the end of a NET_RX round; whoever fills the list sets it.
+    """
+
+    rps_action: Callable[[Cpu], Coroutine[Any, Any, None]]
 
     def __init__(self, softirq: Softirq) -> None:
         self.softirq = softirq
@@ -76,6 +104,8 @@ class Softnet:
         """Return the text of /proc/net/softnet_stat: one line of hexadecimal numbers for each CPU."""
         lines = []
         for data in self.data:
-            columns = [data.processed, data.dropped, data.time_squeeze, *[0] * 9, data.cpu_id, 0, 0]
+            queued, processing = len(data.input_pkt_queue), len(data.process_queue)
+            columns = [data.processed, data.dropped, data.time_squeeze, *[0] * 6, data.received_rps, 0, queued + processing]
+            columns += [data.cpu_id, queued, processing]
             lines.append(" ".join(f"{value:08x}" for value in columns) + "\n")
         return "".join(lines)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from asyncirq.bottom_half.hrtimer import HRTIMER_MODE_ABS, HRTIMER_MODE_HARD, HRTIMER_MODE_PINNED, Hrtimer, Hrtimers, hrtimer_forward
-from asyncirq.bottom_half.softirq import TIMER_SOFTIRQ
+from asyncirq.bottom_half.softirq import HOTPLUG_SAFE_MASK, TIMER_SOFTIRQ
 from asyncirq.bottom_half.timer import Timers
 from asyncirq.bottom_half.timer_wheel import BASE_DEF
 from asyncirq.hw.cpu import Cpu
@@ -53,7 +53,7 @@ class Tick:
     """The ticks of one machine; ``ts[cpu]`` is that of one CPU.
 
     ``hooks`` run in every tick after the wheels were looked at and before the scheduler (RCU, irq_work, in this order),
-    ``sched_hooks`` after it. ``keepers`` answer whether an idle CPU needs its tick. ``skew`` spreads the CPUs' ticks over
+    ``sched_hooks`` after it. ``online[cpu]`` False tells that a CPU goes down. ``keepers`` answer whether an idle CPU needs its tick. ``skew`` spreads the CPUs' ticks over
     half a jiffy.
     """
 
@@ -68,8 +68,8 @@ class Tick:
         config = self.softirq.config
         self._jiffy_ns = config.jiffy_ns
         self._nohz = config.nohz_idle
-        self._rt = config.rt
         self._reports = 0
+        self.online = [True] * len(self.sched.cpus)
         self.hooks: list[TickHook] = []
         self.sched_hooks: list[TickHook] = []
         self.keepers: list[Callable[[Cpu], bool]] = []
@@ -199,7 +199,9 @@ class Tick:
     def _softirqs_pending(self, cpu: Cpu) -> bool:
         """Report softirqs that nobody is going to run; on PREEMPT_RT their runner may wait for a lock, which is no error."""
         pending = self.softirq.pending[cpu.id]
-        if not pending or self._rt or self._reports >= MAX_REPORTS:
+        if not self.online[cpu.id]:
+            pending &= ~HOTPLUG_SAFE_MASK
+        if not pending or self._reports >= MAX_REPORTS or self.softirq.bh_count[cpu.id]:
             return False
         self._reports += 1
         if self.trace is not None:

@@ -6,14 +6,19 @@ Linux: include/linux/workqueue.h struct work_struct; the bits of its data word a
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncirq.errors import UsageError
+from asyncirq.hw.cpu import Cpu
 from asyncirq.locking.completion import Completion
 from asyncirq.sched.task import Task
+from asyncirq.sim.word import Condition
 
 if TYPE_CHECKING:
     from asyncirq.bottom_half.workqueue_pool import PoolWorkqueue, WorkerPool
+    from asyncirq.bottom_half.workqueue_threads import CpuWorkqueue
+
+MAX_DISABLE_DEPTH: Final = (1 << 16) - 1
 
 WorkFn = Callable[[Task, "Work"], Coroutine[Any, Any, None]]
 
@@ -25,7 +30,21 @@ class Work:
     counts how often it was disabled. ``symbol`` is the function's name in the trace.
     """
 
-    __slots__ = ("cause", "color", "disabled", "entry", "function", "inactive", "last_pool", "linked", "name", "pending", "pwq", "symbol")
+    __slots__ = (
+        "cause",
+        "color",
+        "disabled",
+        "entry",
+        "function",
+        "inactive",
+        "last_pool",
+        "linked",
+        "name",
+        "pending",
+        "pwq",
+        "symbol",
+        "wq_data",
+    )
 
     is_barrier = False
 
@@ -42,9 +61,16 @@ class Work:
         self.pwq: PoolWorkqueue | None = None
         self.last_pool: WorkerPool | None = None
         self.entry: list[Work] | None = None
+        self.wq_data: CpuWorkqueue | None = None
 
     def __repr__(self) -> str:
         return f"<Work {self.name}>"
+
+    def disable(self) -> None:
+        """Refuse every later queueing until ``enable``. Raises ``UsageError`` at more than 65535 disablings."""
+        if self.disabled == MAX_DISABLE_DEPTH:
+            raise UsageError(f"work {self.name}: workqueue: work disable count overflowed", 22)
+        self.disabled += 1
 
     def enable(self) -> bool:
         """End one disabling; return whether the item can be queued again. Raises ``UsageError`` if it was not disabled."""
@@ -70,7 +96,7 @@ class DelayedWork(Work):
 class Barrier(Work):
     """A work item that completes when it runs: it is linked behind another one that somebody flushes."""
 
-    __slots__ = ("done",)
+    __slots__ = ("done", "word")
 
     is_barrier = True
 
@@ -79,10 +105,19 @@ class Barrier(Work):
         self.pending = True
         self.color = target.color
         self.done = Completion(self.name)
+        self.word = Condition(self.name, self._is_done)
+
+    def _is_done(self) -> bool:
+        return self.done.done > 0
+
+    async def spin(self, cpu: Cpu) -> None:
+        """Keep the CPU until the item has ended, where nobody may sleep."""
+        await cpu.stall(self.word)
 
     async def _run(self, task: Task, work: Work) -> None:
         cpu = task.preempt_disable()
         await self.done.complete(cpu)
+        self.word.poke()
         await task.preempt_enable()
 
 

@@ -15,6 +15,7 @@ from asyncirq.bottom_half.workqueue_pool import PoolWorkqueue, WorkerPool, lock_
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.task import TASK_IDLE, TASK_RUNNING, Task
 
+WORKER_DIE: Final = 1 << 1
 WORKER_PREP: Final = 1 << 3
 WORKER_CPU_INTENSIVE: Final = 1 << 6
 WORKER_UNBOUND: Final = 1 << 7
@@ -24,25 +25,50 @@ HOG_REPORT_FROM: Final = 4
 
 
 class Worker:
-    """One kworker. ``current`` is the item that it executes, ``scheduled`` what it executes next whatever the pool's list says."""
+    """One kworker. ``current`` is the item that it executes, ``scheduled`` what it executes next whatever the pool's list says.
 
-    __slots__ = ("asleep", "current", "current_at", "current_color", "current_pwq", "flags", "id", "pool", "scheduled", "task")
+    ``idle_since`` is when it became idle.
+    """
+
+    __slots__ = (
+        "asleep",
+        "current",
+        "current_at",
+        "current_color",
+        "current_pwq",
+        "flags",
+        "id",
+        "idle_since",
+        "pool",
+        "scheduled",
+        "task",
+    )
 
     def __init__(self, pool: WorkerPool) -> None:
-        sched = pool.sched
         self.pool = pool
-        self.id, name = pool.worker_name()
         self.flags = WORKER_PREP | (0 if pool.bound else WORKER_UNBOUND)
         self.asleep = False
         self.current: Work | None = None
         self.current_pwq: PoolWorkqueue | None = None
         self.current_at = 0
         self.current_color = 0
+        self.idle_since = pool.sched.engine.now
         self.scheduled: list[Work] = []
-        self.task = sched.new_task(self.main, name, cpu=pool.cpu if pool.bound else None, kthread=True, nice=pool.nice)
-        self.task.worker = self
+        self.id, self.task = self._attach()
+
+    def _attach(self) -> tuple[int, Task]:
+        """Make the thread of a regular worker, bound as its pool is."""
+        pool = self.pool
+        sched = pool.sched
+        number, name = pool.worker_name()
+        task = sched.new_task(self.main, name, cpu=pool.cpu if pool.bound else None, kthread=True, nice=pool.nice)
+        if not pool.bound and pool.mask != sched.all_cpus:
+            task.allowed = pool.mask
+            task.cpu = sched.cpus[(pool.mask & -pool.mask).bit_length() - 1]
+        task.worker = self
         pool.workers.append(self)
         pool.idle.append(self)
+        return number, task
 
     # --- what the scheduler tells
 
@@ -69,39 +95,46 @@ class Worker:
     async def tick(self, cpu: Cpu) -> None:
         """Stop counting a worker whose item has run too long without a sleep, so that others of the pool start; called by the tick.
 
-        Linux: kernel/workqueue.c wq_worker_tick(). Model: the threshold is not scaled up for slow machines.
+        Linux: kernel/workqueue.c wq_worker_tick(), wq_cpu_intensive_report().
         """
         work = self.current
-        limit_us = self.pool.sched.config.wq_cpu_intensive_us
-        if work is None or self.flags or self.asleep or not limit_us or self.task.sum_exec - self.current_at < limit_us * 1000:
+        pool = self.pool
+        if work is None or self.flags or self.asleep or not pool.hog_ns or self.task.sum_exec - self.current_at < pool.hog_ns:
             return
         self._set_flag(WORKER_CPU_INTENSIVE)
-        hogs = self.pool.hogs[work.symbol] = self.pool.hogs.get(work.symbol, 0) + 1
-        trace = self.pool.sched.trace
+        hogs = pool.hogs[work.symbol] = pool.hogs.get(work.symbol, 0) + 1
+        trace = pool.sched.trace
         if trace is not None and hogs >= HOG_REPORT_FROM and hogs & (hogs - 1) == 0:
-            text = f"workqueue: {work.symbol} hogged CPU for >{limit_us}us {hogs} times, consider switching to WQ_UNBOUND"
+            text = f"workqueue: {work.symbol} hogged CPU for >{pool.hog_ns // 1000}us {hogs} times, consider switching to WQ_UNBOUND"
             trace.printk(cpu, 4, text)
         cpu.preempt_count += 1
-        await self.pool.kick(cpu)
+        await pool.kick(cpu)
         cpu.preempt_count -= 1
 
     # --- the thread
 
     async def main(self, task: Task) -> None:
-        """Serve the pool for ever."""
+        """Serve the pool until the worker is told to die."""
         pool = self.pool
-        while True:
+        while not self.flags & WORKER_DIE:
             pool.idle.remove(self)
             await self._work(task)
             pool.idle.append(self)
+            self.idle_since = pool.sched.engine.now
+            if len(pool.idle) > 2:
+                pool.upkeep.worker_idle(task.cpu)
+            if pool.refs < 0:
+                pool.upkeep.dismiss(self)
+                break
             task.set_current_state(TASK_IDLE)
             await task.schedule()
             task.set_current_state(TASK_RUNNING)
+        task.worker = None
 
     async def _work(self, task: Task) -> None:
         pool = self.pool
         while pool.need_more_worker():
-            if pool.idle or not await self._manage(task):
+            if pool.idle or not await pool.upkeep.manage(self, task):
                 break
         else:
             return
@@ -110,26 +143,15 @@ class Worker:
         while True:
             if start_ns:
                 await task.spend(start_ns)
-            if pool.worklist and self._assign(pool.worklist[0]):
+            if pool.worklist and self.assign(pool.worklist[0]):
+                pool.progress_at = pool.sched.engine.now
                 while self.scheduled:
                     await self._process_one(task)
             if not pool.keep_working():
                 break
         self._set_flag(WORKER_PREP)
 
-    async def _manage(self, task: Task) -> bool:
-        """Make workers until one is idle; return False if another worker is at it already, or if there shall be one alone."""
-        pool = self.pool
-        if pool.manager is not None or pool.thread:
-            return False
-        pool.manager = self
-        while pool.need_more_worker() and not pool.idle:
-            await task.spend(pool.sched.costs.worker_create_ns)
-            await task.wake(Worker(pool).task)
-        pool.manager = None
-        return True
-
-    def _assign(self, work: Work) -> bool:
+    def assign(self, work: Work) -> bool:
         """Take an item off the pool's list; one that is being executed goes to the worker that does, and False is returned."""
         collision = self.pool.find_executing(work)
         move_linked(work, (collision or self).scheduled)
@@ -152,7 +174,7 @@ class Worker:
         pool.busy.append(self)
         if pwq.wq.cpu_intensive:
             self._set_flag(WORKER_CPU_INTENSIVE)
-        if pool.need_more_worker():
+        if pool.worklist and not pool.nr_running:
             lock_pool(task)
             await pool.kick(task.cpu)
             await unlock_pool(task)
@@ -163,7 +185,7 @@ class Worker:
         pool.busy.remove(self)
         cpu = lock_pool(task)
         if pwq.item_done(cpu, color, not work.is_barrier):
-            await pwq.wq.flushers.wake_up_all(cpu)
+            await pool.upkeep.wqs.settle(cpu, pwq)
         await unlock_pool(task)
 
     async def _call(self, task: Task, work: Work) -> None:

@@ -5,142 +5,156 @@ workqueue's limit (``workqueue_activate_work`` when it joins the list), a worker
 The pending bit is cleared before the function starts, so an item can be queued anew from then on; it goes to the worker
 that executes it and never runs twice at once, on whatever CPU it was queued.
 
-Linux: kernel/workqueue.c. Model: one unbound pool for each nice value, no per-pod split of ``max_active``, no rescuers, no
-reaping of idle workers, no BH workqueues; flushes have colours without limit. Before 2.6.36 (``wq_threads``) every
-workqueue had its own threads, one a CPU, and an item could run on several CPUs at once; the records are today's.
+The parts: ``workqueue_state`` (pools and joints), ``worker`` and ``worker_manager``, ``workqueue_flush``, ``workqueue_admin``,
+``workqueue_rescuer``, ``workqueue_bh``, ``workqueue_watchdog``. Kernels before 2.6.36 have ``workqueue_threads`` instead.
+
+Linux: kernel/workqueue.c.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from asyncirq.bottom_half.work import Barrier, DelayedWork, Work, insert_behind, move_linked
-from asyncirq.bottom_half.worker import Worker
-from asyncirq.bottom_half.workqueue_pool import PoolWorkqueue, WorkerPool
+from asyncirq.bottom_half.workqueue_admin import Administration
+from asyncirq.bottom_half.workqueue_api import (
+    WORK_CPU_UNBOUND,
+    WQ_BH,
+    WQ_CLOSED,
+    WQ_CPU_INTENSIVE,
+    WQ_FREEZABLE,
+    WQ_HIGHPRI,
+    WQ_MAX_ACTIVE,
+    WQ_MEM_RECLAIM,
+    WQ_NAME_LEN,
+    WQ_ORDERED,
+    WQ_PERCPU,
+    WQ_POWER_EFFICIENT,
+    WQ_SYSFS,
+    WQ_UNBOUND,
+    WQ_USER_FLAGS,
+    Workqueue,
+    Workqueues,
+)
+from asyncirq.bottom_half.workqueue_bh import BhPool, BhWorkqueues
+from asyncirq.bottom_half.workqueue_pool import PoolWorkqueue
+from asyncirq.bottom_half.workqueue_rescuer import Rescuer
+from asyncirq.bottom_half.workqueue_watchdog import WqWatchdog
 from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.core import Sched
 from asyncirq.sched.might_sleep import might_sleep
+from asyncirq.sched.preempt import in_task
 from asyncirq.sched.task import Task
-from asyncirq.sched.wait import WaitQueue, preempt_check
+from asyncirq.sched.wait import preempt_check
 
-WQ_UNBOUND: Final = 1 << 1
-WQ_MEM_RECLAIM: Final = 1 << 3
-WQ_HIGHPRI: Final = 1 << 4
-WQ_CPU_INTENSIVE: Final = 1 << 5
-WQ_ORDERED: Final = 1 << 17
-WQ_MAX_ACTIVE: Final = 2048
+if TYPE_CHECKING:
+    from asyncirq.bottom_half.sleep import Sleep
 
-WORK_CPU_UNBOUND: Final = 8192
-"""What the trace shows as ``req_cpu`` where the caller asked for no CPU: NR_CPUS of a distribution's kernel."""
-HIGHPRI_NICE: Final = -20
+__all__ = [
+    "WORK_CPU_UNBOUND",
+    "WQ_BH",
+    "WQ_CPU_INTENSIVE",
+    "WQ_FREEZABLE",
+    "WQ_HIGHPRI",
+    "WQ_MAX_ACTIVE",
+    "WQ_MEM_RECLAIM",
+    "WQ_ORDERED",
+    "WQ_PERCPU",
+    "WQ_POWER_EFFICIENT",
+    "WQ_SYSFS",
+    "WQ_UNBOUND",
+    "BhWorkqueues",
+    "ManagedWorkqueues",
+    "Workqueue",
+    "Workqueues",
+]
 
-
-class Workqueue:
-    """A workqueue: a name, flags, a limit of active items (for each CPU; in all if unbound), and its joints to the pools."""
-
-    __slots__ = ("color", "cpu_intensive", "flags", "flushers", "in_flight", "max_active", "name", "pwqs", "unbound")
-
-    def __init__(self, name: str, flags: int, max_active: int, pools: list[WorkerPool]) -> None:
-        self.name = name
-        self.flags = flags
-        self.max_active = max_active
-        self.unbound = bool(flags & WQ_UNBOUND)
-        self.cpu_intensive = bool(flags & WQ_CPU_INTENSIVE) and not self.unbound
-        self.pwqs = [PoolWorkqueue(pool, self) for pool in pools]
-        self.color = 0
-        self.in_flight: dict[int, int] = {}
-        self.flushers = WaitQueue(f"flush {name}")
-
-    def __repr__(self) -> str:
-        return f"<Workqueue {self.name}>"
+_BH_ALLOWS: Final = WQ_BH | WQ_HIGHPRI | WQ_PERCPU
+_NO_LIMIT: Final = 1 << 31
 
 
-class Workqueues:
-    """The workqueues of a machine. ``boot()`` makes the first worker of each pool.
+class ManagedWorkqueues(Administration):
+    """The concurrency-managed workqueues of a machine. ``boot()`` makes the first worker of each pool.
 
-    ``add_timer(cpu, work, delay)`` arms the timer of a delayed item, ``del_timer(cpu, work)`` drops it and tells whether it
-    was armed; the machine sets both. ``delay`` is in the unit of those timers: jiffies.
+    ``bh`` gives it BH workqueues, ``pods`` are the CPU masks among which unbound workqueues are split (one of all CPUs unless given).
     """
 
-    add_timer: Callable[[Cpu, DelayedWork, int], Coroutine[Any, Any, None]]
-    del_timer: Callable[[Cpu, DelayedWork], Coroutine[Any, Any, bool]]
-
-    def __init__(self, sched: Sched) -> None:
-        self.sched = sched
-        self.pools: list[WorkerPool] = []
-        self._booted = False
-        for cpu in sched.cpus if not sched.config.wq_threads else ():
-            for nice in (0, HIGHPRI_NICE):
-                self.pools.append(WorkerPool(sched, len(self.pools), cpu.id, nice))
-        self.workqueues: list[Workqueue] = []
+    def __init__(self, sched: Sched, sleep: Sleep | None = None, bh: BhWorkqueues | None = None, pods: tuple[int, ...] = ()) -> None:
+        super().__init__(sched, sleep, bh, pods)
         self.system_wq = self.alloc_workqueue("events")
         self.system_highpri_wq = self.alloc_workqueue("events_highpri", WQ_HIGHPRI)
         self.system_long_wq = self.alloc_workqueue("events_long")
         self.system_unbound_wq = self.alloc_workqueue("events_unbound", WQ_UNBOUND, WQ_MAX_ACTIVE)
+        self.system_freezable_wq = self.alloc_workqueue("events_freezable", WQ_FREEZABLE)
+        if bh is not None:
+            self.system_bh_wq = self.alloc_workqueue("events_bh", WQ_BH)
+            self.system_bh_highpri_wq = self.alloc_workqueue("events_bh_highpri", WQ_BH | WQ_HIGHPRI)
 
     def boot(self) -> None:
-        """Make the first worker of every pool there is."""
-        self._booted = True
+        """Make the first worker of every pool there is, and start the rescuers and the watchdog."""
+        self.booted = True
         for pool in self.pools:
             self._first_worker(pool)
-
-    def _first_worker(self, pool: WorkerPool) -> None:
-        if not pool.workers:
-            self.sched.start_now(Worker(pool).task)
+        if self.bh is not None:
+            self.bh.boot()
+        for wq in self.workqueues:
+            if wq.rescuer is not None:
+                self.sched.start_now(wq.rescuer.task)
+        thresh_s = self.sched.config.wq_watchdog_thresh_s
+        if thresh_s and self.timers is not None:
+            WqWatchdog(self, self.timers, thresh_s).start(self.sched.cpus[0])
 
     def alloc_workqueue(self, name: str, flags: int = 0, max_active: int = 0) -> Workqueue:
-        """Make a workqueue; ``max_active`` 0 is the kernel's default, an ordered one (unbound) has 1.
+        """Make a workqueue; ``max_active`` 0 is the kernel's default, an ordered one (unbound) has 1, a BH one no limit.
 
-        Raises ``UsageError`` for a limit that no workqueue can have.
+        One with WQ_MEM_RECLAIM gets a rescuer. Raises ``UsageError`` for a name, flags or a limit that no workqueue can have.
         """
-        if not 0 <= max_active <= WQ_MAX_ACTIVE:
-            raise UsageError(f"workqueue {name}: max_active {max_active} is not in 0..{WQ_MAX_ACTIVE}", 22)
-        if flags & WQ_ORDERED:
-            if max_active > 1:
-                raise UsageError(f"workqueue {name} is ordered and cannot have {max_active} active items", 22)
-            flags |= WQ_UNBOUND
-            max_active = 1
-        nice = HIGHPRI_NICE if flags & WQ_HIGHPRI else 0
-        if self.sched.config.wq_threads:
-            pools = self._own_pools(name, flags, nice)
-        elif flags & WQ_UNBOUND:
-            pools = [self._unbound_pool(nice)]
+        flags, max_active = self._checked(name, flags, max_active)
+        wq = Workqueue(name, flags, max_active)
+        wq.mask = self.sched.all_cpus
+        if flags & WQ_BH:
+            assert self.bh is not None
+            wq.pwqs = [PoolWorkqueue(pair[bool(flags & WQ_HIGHPRI)], wq, _NO_LIMIT) for pair in self.bh.pools]
         else:
-            pools = [pool for pool in self.pools if pool.bound and pool.nice == nice and not pool.thread]
-        wq = Workqueue(name, flags, max_active or self.sched.config.wq_max_active, pools)
+            self._link(wq)
+        if flags & WQ_MEM_RECLAIM:
+            wq.rescuer = Rescuer(wq.pwqs[0].pool, wq)
+            if self.booted:
+                self.sched.start_now(wq.rescuer.task)
         self.workqueues.append(wq)
         return wq
 
-    def _own_pools(self, name: str, flags: int, nice: int) -> list[WorkerPool]:
-        if flags & WQ_UNBOUND:
-            pools = [WorkerPool(self.sched, len(self.pools), -1, nice, name)]
-        else:
-            first = len(self.pools)
-            pools = [WorkerPool(self.sched, first + cpu.id, cpu.id, nice, f"{name}/{cpu.id}") for cpu in self.sched.cpus]
-        self.pools += pools
-        if self._booted:
-            for pool in pools:
-                self._first_worker(pool)
-        return pools
-
-    def _unbound_pool(self, nice: int) -> WorkerPool:
-        for pool in self.pools:
-            if not pool.bound and pool.nice == nice:
-                return pool
-        pool = WorkerPool(self.sched, len(self.pools), -1, nice)
-        self.pools.append(pool)
-        if self._booted:
-            self._first_worker(pool)
-        return pool
+    def _checked(self, name: str, flags: int, max_active: int) -> tuple[int, int]:
+        if not 0 < len(name) < WQ_NAME_LEN:
+            raise UsageError(f"workqueue name {name!r} does not have 1 to {WQ_NAME_LEN - 1} characters", 22)
+        if flags & ~WQ_USER_FLAGS:
+            raise UsageError(f"workqueue {name}: there are no flags {flags & ~WQ_USER_FLAGS:#x}", 22)
+        if flags & WQ_UNBOUND and flags & WQ_PERCPU:
+            raise UsageError(f"workqueue {name} is both WQ_PERCPU and WQ_UNBOUND", 22)
+        if not 0 <= max_active <= WQ_MAX_ACTIVE:
+            raise UsageError(f"workqueue {name}: max_active {max_active} is not in 0..{WQ_MAX_ACTIVE}", 22)
+        if flags & WQ_BH:
+            if self.bh is None:
+                raise UsageError(f"workqueue {name}: this kernel has no BH workqueues", 22)
+            if flags & ~_BH_ALLOWS or max_active:
+                raise UsageError(f"workqueue {name} is BH: it can be WQ_HIGHPRI and nothing else, and has no max_active", 22)
+            return flags, _NO_LIMIT
+        if flags & WQ_POWER_EFFICIENT and self.sched.config.wq_power_efficient:
+            flags |= WQ_UNBOUND
+        if flags & WQ_ORDERED:
+            if max_active > 1:
+                raise UsageError(f"workqueue {name} is ordered and cannot have {max_active} active items", 22)
+            return flags | WQ_UNBOUND, 1
+        return flags, max_active or self.sched.config.wq_max_active
 
     # --- queueing
 
     async def queue_work(self, cpu: Cpu, wq: Workqueue, work: Work) -> bool:
         """Queue an item on this CPU; return False if it is pending or disabled.
 
-        ``cpu`` is where the caller runs. Trace: workqueue_queue_work, workqueue_activate_work, sched_waking.
+        ``cpu`` is where the caller runs. Trace: workqueue_queue_work, workqueue_activate_work, sched_waking, for a BH workqueue
+        softirq_raise.
         """
         return await self._queue_work(cpu, WORK_CPU_UNBOUND, wq, work)
 
@@ -150,44 +164,25 @@ class Workqueues:
             raise UsageError(f"work {work.name}: there is no CPU {target}", 22)
         return await self._queue_work(cpu, target, wq, work)
 
-    async def queue_delayed_work(self, cpu: Cpu, wq: Workqueue, work: DelayedWork, delay: int, target: int = WORK_CPU_UNBOUND) -> bool:
-        """Queue an item after a delay (0: at once); return False if it is pending already, queued or waiting for its timer."""
-        if work.pending or work.disabled:
-            return False
-        if delay == 0:
-            return await self._queue_work(cpu, target, wq, work)
-        work.pending = True
-        work.wq = wq
-        work.req_cpu = target
-        work.timer_pending = True
-        await self.add_timer(cpu, work, delay)
-        return True
-
-    async def delayed_work_timer(self, cpu: Cpu, work: DelayedWork) -> None:
-        """Queue a delayed item whose timer has expired; called by the timer."""
-        work.timer_pending = False
-        was_off = cpu.irq_disable()
-        await self._queue(cpu, work.req_cpu, work.wq, work)
-        await cpu.irq_restore(was_off)
-
     async def _queue_work(self, cpu: Cpu, req_cpu: int, wq: Workqueue, work: Work) -> bool:
         if work.pending or work.disabled:
             return False
         was_off = cpu.irq_disable()
         work.pending = True
-        await self._queue(cpu, req_cpu, wq, work)
+        await self._enqueue(cpu, req_cpu, wq, work)
         if not was_off:
             await cpu.irq_enable()
             await preempt_check(cpu)
         return True
 
-    async def _queue(self, cpu: Cpu, req_cpu: int, wq: Workqueue, work: Work) -> None:
-        if wq.unbound:
-            pwq = wq.pwqs[0]
-        else:
-            pwq = wq.pwqs[cpu.id if req_cpu == WORK_CPU_UNBOUND else req_cpu]
+    async def _enqueue(self, cpu: Cpu, req_cpu: int, wq: Workqueue, work: Work) -> None:
+        if wq.flags & WQ_CLOSED and not self._is_chained(cpu, wq):
+            self.warn_once(cpu, f"workqueue: cannot queue {work.symbol} on wq {wq.name}", f"closed {wq.name}")
+            work.pending = False
+            return
+        pwq = wq.pwqs[cpu.id if req_cpu == WORK_CPU_UNBOUND else req_cpu]
         last = work.last_pool
-        if last is not None and last is not pwq.pool and not last.thread and not wq.flags & WQ_ORDERED:
+        if last is not None and last is not pwq.pool and not wq.flags & WQ_ORDERED:
             # Not reentrant in the whole system: an item that runs now is next on the same worker.
             worker = last.find_executing(work)
             if worker is not None and worker.current_pwq is not None and worker.current_pwq.wq is wq:
@@ -205,6 +200,10 @@ class Workqueues:
         cpu.cause = saved
         cpu.preempt_count -= 1
 
+    def _is_chained(self, cpu: Cpu, wq: Workqueue) -> bool:
+        worker = self.sched.rqs[cpu.id].curr.worker if in_task(cpu) else None
+        return worker is not None and worker.current_pwq is not None and worker.current_pwq.wq is wq
+
     # --- taking back
 
     async def cancel_work(self, cpu: Cpu, work: Work, disable: bool = False) -> bool:
@@ -214,7 +213,7 @@ class Workqueues:
         finds nothing and sleeps again.
         """
         if disable:
-            work.disabled += 1
+            work.disable()
         if not work.pending:
             return False
         if isinstance(work, DelayedWork) and work.timer_pending:
@@ -237,7 +236,7 @@ class Workqueues:
         work.entry = work.pwq = None
         work.linked = work.inactive = work.pending = False
         if pwq.item_done(cpu, work.color, active):
-            await pwq.wq.flushers.wake_up_all(cpu)
+            await self.settle(cpu, pwq)
         cpu.preempt_count -= 1
         if not was_off:
             await cpu.irq_enable()
@@ -245,12 +244,17 @@ class Workqueues:
         return True
 
     async def cancel_work_sync(self, task: Task, work: Work, disable: bool = False) -> bool:
-        """Take an item back and sleep until no instance of it runs; it cannot requeue itself meanwhile. Return whether it was pending."""
-        might_sleep(task, f"cancel_work_sync({work.name})")
+        """Take an item back and sleep until no instance of it runs; it cannot requeue itself meanwhile. Return whether it was pending.
+
+        An item of a BH workqueue is waited for without sleeping. Raises ``KernelBug`` in atomic context for others.
+        """
+        is_bh = isinstance(work.pwq.pool if work.pwq is not None else work.last_pool, BhPool)
+        if not is_bh:
+            might_sleep(task, f"cancel_work_sync({work.name})")
         cpu = task.preempt_disable()
         was_pending = await self.cancel_work(cpu, work, disable=True)
         await task.preempt_enable()
-        await self._flush(task, work)
+        await self._flush(task, work, spin=is_bh and not self.sched.config.rt)
         if not disable:
             work.enable()
         return was_pending
@@ -258,11 +262,14 @@ class Workqueues:
     # --- waiting
 
     async def flush_work(self, task: Task, work: Work) -> bool:
-        """Sleep until the last queued instance of an item has ended; return False if it was idle."""
-        might_sleep(task, f"flush_work({work.name})")
-        return await self._flush(task, work)
+        """Sleep until the last queued instance of an item has ended; return False if it was idle.
 
-    async def _flush(self, task: Task, work: Work) -> bool:
+        Warns when a worker of a WQ_MEM_RECLAIM workqueue waits for an item of one that has no rescuer. Trace: printk.
+        """
+        might_sleep(task, f"flush_work({work.name})")
+        return await self._flush(task, work, check=True)
+
+    async def _flush(self, task: Task, work: Work, *, check: bool = False, spin: bool = False) -> bool:
         barrier = Barrier(work)
         if work.pwq is not None:
             insert_behind(work, barrier)
@@ -279,13 +286,13 @@ class Workqueues:
             worker.scheduled.insert(0, barrier)
         pwq = barrier.pwq
         assert pwq is not None
-        pwq.wq.in_flight[barrier.color] = pwq.wq.in_flight.get(barrier.color, 0) + 1
-        await barrier.done.wait(task)
+        pwq.wq.in_flight[barrier.color] += 1
+        if check:
+            self.check_flush_dependency(task, pwq.wq, work)
+        if spin:
+            cpu = task.preempt_disable()
+            await barrier.spin(cpu)
+            await task.preempt_enable()
+        else:
+            await barrier.done.wait(task)
         return True
-
-    async def flush_workqueue(self, task: Task, wq: Workqueue) -> None:
-        """Sleep until every item has ended that was queued before the call; later ones do not extend it."""
-        might_sleep(task, f"flush_workqueue({wq.name})")
-        color = wq.color
-        wq.color += 1
-        await wq.flushers.wait_event(task, lambda: all(other > color for other in wq.in_flight))

@@ -50,7 +50,7 @@ def do_set_affinity(cpu: Cpu, desc: IrqDesc, mask: int, force: bool) -> int:
 def set_affinity(cpu: Cpu, desc: IrqDesc, mask: int, force: bool = False) -> int:
     """Ask for another set of CPUs; where only the interrupt itself may move, remember it: 0 or a negative errno.
 
-    Linux: irq_set_affinity_locked().
+    Linux: irq_set_affinity_locked(). Model: a mask that the chip refused is not noted as set by the user.
     """
     chip = desc.chip
     if not chip.has_set_affinity:
@@ -61,6 +61,7 @@ def set_affinity(cpu: Cpu, desc: IrqDesc, mask: int, force: bool = False) -> int
         desc.affinity_set = True
         return 0
     deferred = bool(chip.flags & IRQCHIP_MOVE_DEFERRED) and desc.started
+    ret = 0
     if not deferred and not desc.setaffinity_pending:
         ret = do_set_affinity(cpu, desc, mask, force)
         if ret == -16 and not force:
@@ -68,8 +69,8 @@ def set_affinity(cpu: Cpu, desc: IrqDesc, mask: int, force: bool = False) -> int
             ret = 0
     else:
         _remember(desc, mask)
-        ret = 0
-    desc.affinity_set = True
+    if not ret:
+        desc.affinity_set = True
     return ret
 
 

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.chip import DummyIrqChip, IrqChip, NoIrqChip
-from asyncirq.irq.desc import FlowHandler, IrqDesc
+from asyncirq.irq.controller import HwInterruptType
+from asyncirq.irq.desc import FlowHandler, IrqAction, IrqDesc
+from asyncirq.irq.do_irq import do_irq, wire
 from asyncirq.irq.flow import handle_bad_irq
 from asyncirq.irq.poll import misrouted_irq
 from asyncirq.sched.core import Sched
 from asyncirq.sched.task import Task
 
 if TYPE_CHECKING:
+    from asyncirq.irq.domain import IrqDomain
     from asyncirq.trace.recorder import Recorder
 
 Context = Task | Cpu | None
@@ -54,8 +57,10 @@ class IrqTable:
     ``flow_trace`` is the recorder while the debug switch is on, else None. ``ack_bad_irq(cpu, irq)`` tells the
     hardware of an interrupt that nobody wired up. ``schedule_resend(cpu)`` schedules a tasklet whose function is
     ``run_resend``; without it only the hardware can resend. ``arm_spurious_poll(cpu, delay_ns)`` arms a timer whose
-    function is ``poll_spurious``. The three are set by the machine. ``add_randomness(cpu, desc)``, if set, is what each
-    hard interrupt does for the entropy pool once its actions have run.
+    function is ``poll_spurious``; ``msleep(task, ms)`` sleeps. These are set by the machine. ``add_randomness(cpu, desc)``, if
+    set, is what each hard interrupt does for the entropy pool once its actions have run. ``alloc_action`` makes an action; a
+    test of an exhausted memory replaces it. ``default_host`` is the domain of numbers that name none, ``wakeup_irqs`` what has
+    woken the machine since it was last put to sleep.
     """
 
     def __init__(
@@ -88,38 +93,89 @@ class IrqTable:
         self.add_randomness: Callable[[Cpu, IrqDesc], Coroutine[Any, Any, None]] | None = None
         self.resend_list: list[IrqDesc] = []
         self.resend_queued = False
+        self.msleep: Callable[[Task, int], Coroutine[Any, Any, None]] | None = None
+        self.alloc_action = IrqAction
+        self.default_host: IrqDomain | None = None
+        self.count_all = sched.config.spurious_window == "all"
+        self.judge_all = bool(self.irqfixup) or self.count_all
+        self.no_controller = HwInterruptType()
+        self.wakeup_irqs: list[int] = []
+        self.warned_noautoen = False
         self.bogus_reports = 0
         self.warned_irqs_on = False
         self.warned_percpu = False
         self.poll_active = False
         self.err_count = 0
         self.misrouted = misrouted_irq
+        self._early_init()
 
     # --- descriptors
 
+    def _early_init(self) -> None:
+        """Make the descriptors that are there from the start, none of them anybody's yet. Linux: early_irq_init()."""
+        config = self.config
+        count = config.nr_irqs or config.vectors.legacy
+        self.boot_note(f"irq: default affinity {self.default_affinity:#x}")
+        self._unclaimed = set(range(count))
+        for irq in range(count):
+            self.descs[irq] = self._new_desc(irq)
+        self.boot_note(f"NR_IRQS: {config.nr_irqs or 524544}, preallocated irqs: {count}")
+
+    def _new_desc(self, irq: int) -> IrqDesc:
+        desc = IrqDesc(self, irq, self.no_irq_chip, handle_bad_irq)
+        if self.config.irq_flow == "do_irq":
+            desc.handle_irq = do_irq
+            desc.controller = self.no_controller
+            desc.disabled = desc.masked = False
+            desc.depth = 0
+        return desc
+
+    def boot_note(self, text: str) -> None:
+        """Say a step of the boot, for whoever debugs it. Trace: printk, while the debug switch is on."""
+        if self.flow_trace is not None:
+            self.flow_trace.printk(None, KERN_INFO, text)
+
     def alloc_desc(self, irq: int = -1, start: int = NR_LEGACY_IRQS) -> IrqDesc:
-        """Make a descriptor: of that number, or of the first free one from ``start``. Raises ``UsageError`` EEXIST."""
+        """Make a descriptor: of that number, or of the first free one from ``start``.
+
+        Raises ``UsageError``: EEXIST for one that is taken, EINVAL or ENOSPC past the end of a table of fixed size.
+        """
         if irq < 0:
             irq = start
-            while irq in self.descs:
+            while irq in self.descs and irq not in self._unclaimed:
                 irq += 1
-        elif irq in self.descs:
+        elif irq in self.descs and irq not in self._unclaimed:
             raise UsageError(f"irq {irq} has a descriptor already", EEXIST)
-        desc = self.descs[irq] = IrqDesc(self, irq, self.no_irq_chip, handle_bad_irq)
-        return desc
+        size = self.config.nr_irqs
+        if size and irq >= size:
+            raise UsageError(f"irq {irq} is beyond the {size} of this kernel", ENOSPC)
+        if irq in self._unclaimed:
+            self._unclaimed.discard(irq)
+        else:
+            self.descs[irq] = self._new_desc(irq)
+        return self.descs[irq]
 
     def free_desc(self, irq: int) -> None:
         """Drop a descriptor. Raises ``UsageError`` while it has an action."""
         desc = self.desc(irq)
         if desc.action is not None:
             raise UsageError(f"irq {irq} is still in use by {desc.action.name}", EBUSY)
-        del self.descs[irq]
+        if irq < (self.config.nr_irqs or self.config.vectors.legacy):
+            self.descs[irq] = self._new_desc(irq)
+            self._unclaimed.add(irq)
+        else:
+            del self.descs[irq]
 
-    def desc(self, irq: int) -> IrqDesc:
-        """Return the descriptor of an irq number. Raises ``UsageError`` EINVAL where there is none."""
+    def desc(self, irq: int, percpu: bool | None = None) -> IrqDesc:
+        """Return the descriptor of an irq number. Raises ``UsageError`` EINVAL where there is none.
+
+        ``percpu`` refuses a line that every CPU has for itself (False), or any other (True). Linux: irq_get_desc_lock().
+        """
         desc = self.descs.get(irq)
         if desc is None:
             raise UsageError(f"irq {irq} has no descriptor", EINVAL)
+        if percpu is not None and desc.percpu_devid is not percpu:
+            raise UsageError(f"irq {irq} is {'not a' if percpu else 'a'} per-CPU interrupt", EINVAL)
         return desc
 
     def all_descs(self) -> list[IrqDesc]:
@@ -130,9 +186,16 @@ class IrqTable:
         """Wire an interrupt: its controller and its flow handler. Linux: irq_set_chip_and_handler_name()."""
         desc = self.desc(irq)
         desc.set_chip(chip)
-        desc.handle_irq = handle_irq
-        desc.name = name
+        self.set_handler(desc, handle_irq, name)
         return desc
+
+    def set_handler(self, desc: IrqDesc, handle_irq: FlowHandler, name: str = "") -> None:
+        """Set the flow handler of a line whose chip is set; a kernel with one flow for all lines takes its kind from it."""
+        desc.name = name
+        if self.config.irq_flow == "do_irq":
+            wire(desc, handle_irq)
+        else:
+            desc.handle_irq = handle_irq
 
     async def generic_handle_irq(self, cpu: Cpu, irq: int) -> None:
         """Run an interrupt's flow handler: what a demultiplexing parent does for its children."""

@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.chip import IrqChip
+from asyncirq.locking.completion import Completion
+from asyncirq.locking.mutex import Mutex
+from asyncirq.locking.wait_head import WaitHead
 from asyncirq.sched.task import Task
 from asyncirq.sim.word import Word
 
 if TYPE_CHECKING:
+    from asyncirq.irq.controller import HwInterruptType
     from asyncirq.irq.core import IrqTable
     from asyncirq.irq.domain import IrqDomain
 
@@ -42,6 +46,10 @@ IRQF_TRIGGER_FALLING: Final = 0x2
 IRQF_TRIGGER_HIGH: Final = 0x4
 IRQF_TRIGGER_LOW: Final = 0x8
 IRQF_TRIGGER_MASK: Final = 0xF
+IRQF_DISABLED: Final = 0x20
+"""Of 2.6 (SA_INTERRUPT): the handler runs with interrupts off."""
+IRQF_SAMPLE_RANDOM: Final = 0x40
+"""Of 2.6 (SA_SAMPLE_RANDOM): what the handler handles is credited to the entropy pool."""
 IRQF_SHARED: Final = 0x80
 IRQF_PROBE_SHARED: Final = 0x100
 IRQF_TIMER_BIT: Final = 0x200
@@ -50,7 +58,9 @@ IRQF_NOBALANCING: Final = 0x800
 IRQF_IRQPOLL: Final = 0x1000
 IRQF_ONESHOT: Final = 0x2000
 IRQF_NO_SUSPEND: Final = 0x4000
+IRQF_FORCE_RESUME: Final = 0x8000
 IRQF_NO_THREAD: Final = 0x10000
+IRQF_EARLY_RESUME: Final = 0x20000
 IRQF_COND_SUSPEND: Final = 0x40000
 IRQF_NO_AUTOEN: Final = 0x80000
 IRQF_NO_DEBUG: Final = 0x100000
@@ -96,12 +106,14 @@ class IrqAction:
 
     ``run_thread``, ``affinity_changed``, ``warned`` and ``ready`` are Linux's IRQTF bits. ``primary`` is the handler
     that forced threading moved into the thread; ``default_primary`` says that ``handler`` only wakes the thread.
-    ``percpu_dev_id`` replaces ``dev_id`` on a per-CPU line, one instance for each CPU.
+    ``percpu_dev_id`` replaces ``dev_id`` on a per-CPU line, one instance for each CPU. ``proc_dir`` is the action's directory
+    in ``/proc/irq/N``, empty where another action has the name already.
     """
 
     __slots__ = (
         "affinity",
         "affinity_changed",
+        "created",
         "default_primary",
         "dev_id",
         "flags",
@@ -111,8 +123,8 @@ class IrqAction:
         "next",
         "percpu_dev_id",
         "primary",
+        "proc_dir",
         "ready",
-        "ready_waiter",
         "run_thread",
         "secondary",
         "should_stop",
@@ -134,13 +146,14 @@ class IrqAction:
         self.primary: Handler | None = None
         self.default_primary = False
         self.secondary: IrqAction | None = None
+        self.proc_dir = ""
         self.thread: Task | None = None
         self.thread_mask = 0
         self.run_thread = False
         self.affinity_changed = False
         self.warned = False
+        self.created: Completion | None = None
         self.ready = False
-        self.ready_waiter: Task | None = None
         self.should_stop = False
         self.stopper: Task | None = None
         self.percpu_dev_id: tuple[object, ...] | None = None
@@ -195,24 +208,33 @@ class IrqDesc:
     setaffinity_pending``. State of the core: ``pending replay waiting autodetect oneshot spurious_disabled
     poll_inprogress suspended nmi``. ``depth`` counts nested disables. ``kstat_irqs`` counts per CPU, ``tot_count``
     in total. ``affinity``, ``effective_affinity`` and ``pending_mask`` are CPU masks. Times are in ns.
+
+    For suspend: ``wake_depth`` counts who wants the line to wake the machine, ``wakeup_armed`` says that it may now; the
+    ``*_depth`` of an action flag count the actions that have it, ``nr_actions`` all of them. ``controller`` holds the operations
+    of a kernel with one flow for all lines (``do_irq``), ``random_samples`` what its line gave to the entropy pool.
     """
 
     __slots__ = (
         "action",
         "activated",
+        "armed_flow",
         "affinity",
         "affinity_hint",
         "affinity_set",
         "autodetect",
         "can_reserve",
         "chip",
+        "cond_suspend_depth",
+        "controller",
         "core",
         "data",
         "depth",
         "disable_unlazy",
         "disabled",
         "effective_affinity",
+        "enabled_on_suspend",
         "enforce_irqctx",
+        "force_resume_depth",
         "handle_irq",
         "handler_data",
         "handling_cpu",
@@ -228,16 +250,19 @@ class IrqDesc:
         "managed",
         "managed_shutdown",
         "masked",
+        "msi_desc",
         "name",
         "needs_resend",
         "nested_thread",
         "nmi",
         "no_debug",
+        "no_suspend_depth",
         "noautoen",
         "nobalancing",
         "noprobe",
         "norequest",
         "nothread",
+        "nr_actions",
         "oneshot",
         "parent_irq",
         "pending",
@@ -246,8 +271,12 @@ class IrqDesc:
         "percpu_devid",
         "percpu_enabled",
         "poll_inprogress",
+        "proc_dir",
         "progress",
+        "random_samples",
+        "random_state",
         "replay",
+        "request_mutex",
         "setaffinity_pending",
         "single_target",
         "spurious_disabled",
@@ -261,7 +290,10 @@ class IrqDesc:
         "tot_count",
         "trigger",
         "trigger_set",
+        "wait_for_threads",
         "waiting",
+        "wake_depth",
+        "wakeup_armed",
     )
 
     handle_irq: FlowHandler
@@ -286,6 +318,7 @@ class IrqDesc:
         self.threads_active = 0
         self.threads_oneshot = 0
         self.thread_waiters: list[Task] = []
+        self.wait_for_threads = WaitHead(core.sched, f"threads of irq {irq}")
         self.handling_cpu: Cpu | None = None
         self.progress = InProgress(self)
         self.trigger = IRQ_TYPE_NONE
@@ -297,6 +330,13 @@ class IrqDesc:
         self.affinity_set = False
         self.percpu_enabled = 0
         self.parent_irq = -1
+        self.controller: HwInterruptType | None = None
+        self.msi_desc: Any = None
+        self.armed_flow: FlowHandler | None = None
+        self.wake_depth = self.nr_actions = 0
+        self.no_suspend_depth = self.cond_suspend_depth = self.force_resume_depth = 0
+        self.random_samples = 0
+        self.request_mutex = Mutex(core.sched, f"request_mutex of irq {irq}")
         self._clear_flags()
 
     def _clear_flags(self) -> None:
@@ -308,6 +348,7 @@ class IrqDesc:
         self.inprogress = self.started = self.activated = self.setaffinity_pending = False
         self.pending = self.replay = self.waiting = self.autodetect = self.oneshot = False
         self.spurious_disabled = self.poll_inprogress = self.suspended = self.nmi = False
+        self.wakeup_armed = self.enabled_on_suspend = self.proc_dir = self.random_state = False
 
     def actions(self) -> list[IrqAction]:
         """Return the actions in the order in which they are called."""

@@ -26,7 +26,7 @@ async def handle_irq_event(cpu: Cpu, desc: IrqDesc, cost: int = 0) -> int:
     if core.add_randomness is not None:
         await core.add_randomness(cpu, desc)
     # Nothing is noted of an interrupt that was handled, on a line without a past.
-    if (result != IRQ_HANDLED or desc.irqs_unhandled or core.irqfixup) and not desc.no_debug:
+    if (result != IRQ_HANDLED or desc.irqs_unhandled or core.judge_all) and not desc.no_debug:
         await note_interrupt(cpu, desc, result)
     cost = core.costs.irq_return_ns
     if cost:

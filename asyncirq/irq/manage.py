@@ -15,7 +15,7 @@ from asyncirq.irq.percpu import PercpuTable
 from asyncirq.irq.setup import check_request, install_action, prepare_action
 from asyncirq.irq.spurious import stall_in_progress
 from asyncirq.irq.state import disable_depth, enable_depth, irq_activate, irq_deactivate, irq_shutdown, irq_startup
-from asyncirq.irq.thread import start_irq_thread, stop_irq_thread, wait_for_threads
+from asyncirq.irq.thread import create_irq_thread, start_irq_thread, stop_irq_thread, wait_for_threads
 from asyncirq.sched.preempt import INTERRUPT_MASK
 from asyncirq.sched.task import Task
 
@@ -53,6 +53,10 @@ class IrqCore(PercpuTable):
         check_request(desc, action, handler is not None)
         failure: UsageError | None = None
         prepare_action(self, desc, action, handler is not None, task is not None)
+        if task is not None:
+            await create_irq_thread(task, action)
+            if action.secondary is not None:
+                await create_irq_thread(task, action.secondary)
         cpu, was_off = self.enter(task)
         cost = 0
         try:
@@ -63,9 +67,9 @@ class IrqCore(PercpuTable):
         if failure is not None:
             await self._stop_threads(task, action)
             raise failure
-        await start_irq_thread(self, task, action)
+        await start_irq_thread(self, task, desc, action)
         if action.secondary is not None:
-            await start_irq_thread(self, task, action.secondary)
+            await start_irq_thread(self, task, desc, action.secondary)
         return action
 
     async def free_irq(self, task: Task | None, irq: int, dev_id: object = None) -> str | None:
@@ -73,7 +77,7 @@ class IrqCore(PercpuTable):
 
         The last one shuts the line down. Raises ``KernelBug`` in interrupt context.
         """
-        desc = self.desc(irq)
+        desc = self.desc(irq, percpu=False)
         cpu, was_off = self.enter(task)
         if task is not None and cpu.preempt_count & INTERRUPT_MASK:
             raise KernelBug(f"Trying to free IRQ {irq} from IRQ context! {cpu.name} at {self.engine.now} ns")
@@ -104,7 +108,7 @@ class IrqCore(PercpuTable):
 
     async def disable_irq_nosync(self, context: Context, irq: int) -> None:
         """Disable a line once more, without waiting for a handler that runs; the chip is left alone where it can be late."""
-        desc = self.desc(irq)
+        desc = self.desc(irq, percpu=False)
         cpu, was_off = self.enter(context)
         await self.leave(context, cpu, was_off, disable_depth(cpu, desc))
 
@@ -116,7 +120,7 @@ class IrqCore(PercpuTable):
 
     async def enable_irq(self, context: Context, irq: int) -> None:
         """Undo one disable; the last one starts the line and resends what was lost. At depth 0 warn: Unbalanced enable."""
-        desc = self.desc(irq)
+        desc = self.desc(irq, percpu=False)
         cpu, was_off = self.enter(context)
         cost = 0
         if desc.chip is self.no_irq_chip:

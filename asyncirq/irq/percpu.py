@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.core import EINVAL, KERN_ERR, KERN_WARNING, IrqTable
-from asyncirq.irq.desc import IRQF_NO_SUSPEND, IRQF_PERCPU, Handler, IrqAction
+from asyncirq.irq.desc import IRQF_NO_SUSPEND, IRQF_PERCPU, IRQF_TIMER, Handler, IrqAction
 from asyncirq.irq.flow import percpu_mask
 from asyncirq.irq.state import irq_activate, set_trigger
 
@@ -34,6 +34,8 @@ class PercpuTable(IrqTable):
         desc = self.desc(irq)
         if desc.norequest or not desc.percpu_devid:
             raise UsageError(f"irq {irq} cannot be requested per CPU by {name}", EINVAL)
+        if flags not in (0, IRQF_TIMER):
+            raise UsageError(f"irq {irq}: {name} asks for flags {flags:08x}; a per-CPU line takes none but IRQF_TIMER", EINVAL)
         if len(instances) != len(self.cpus):
             raise UsageError(f"irq {irq}: {name} needs an instance for each of {len(self.cpus)} CPUs", EINVAL)
         if desc.chip is self.no_irq_chip:
@@ -61,7 +63,7 @@ class PercpuTable(IrqTable):
 
     def enable_percpu_irq(self, cpu: Cpu, irq: int, kind: int = 0) -> int:
         """Enable a per-CPU line on this CPU alone; return the ns that the register writes take."""
-        desc = self.desc(irq)
+        desc = self.desc(irq, percpu=True)
         if kind and set_trigger(cpu, desc, kind):
             self.printk(cpu, KERN_WARNING, f"failed to set type for IRQ{irq}")
             return 0
@@ -71,13 +73,13 @@ class PercpuTable(IrqTable):
 
     def disable_percpu_irq(self, cpu: Cpu, irq: int) -> int:
         """Disable a per-CPU line on this CPU alone; return the ns that the register writes take."""
-        desc = self.desc(irq)
+        desc = self.desc(irq, percpu=True)
         desc.percpu_enabled &= ~(1 << cpu.id)
         return percpu_mask(cpu, desc)
 
     def free_percpu_irq(self, irq: int, instances: Sequence[object]) -> str | None:
         """Remove the handler with these instances; return its name, None with a warning if the line is enabled anywhere."""
-        desc = self.desc(irq)
+        desc = self.desc(irq, percpu=True)
         wanted = tuple(instances)
         before: IrqAction | None = None
         action = desc.action

@@ -31,14 +31,15 @@ def check_irq_resend(cpu: Cpu, desc: IrqDesc, inject: bool = False) -> int:
     if desc.core.flow_trace is not None:
         desc.core.flow_trace.irq_flow(cpu, desc.irq, desc.name, "retrigger")
     error = 0
-    if not _retrigger(cpu, desc):
+    if not retrigger(cpu, desc):
         error = _software_resend(desc)
     if not error:
         desc.replay = True
     return error
 
 
-def _retrigger(cpu: Cpu, desc: IrqDesc) -> bool:
+def retrigger(cpu: Cpu, desc: IrqDesc) -> bool:
+    """Let the hardware send an interrupt again; tell whether it could."""
     # As deep as the hierarchy goes: the CPU's side can interrupt itself where the device's side cannot.
     return any(data.chip.has_retrigger and data.chip.irq_retrigger(cpu, data) for data in desc.datas())
 

@@ -84,22 +84,17 @@ def install_action(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction) -
 
     Returns the ns that the register writes take. Raises ``UsageError`` with nothing changed.
     """
+    last: IrqAction | None = None
     if desc.action is None:
-        error = desc.chip.irq_request_resources(desc.data)
-        if error:
-            text = f"Failed to request resources for {action.name} (irq {desc.irq}) on irqchip {desc.chip.name}"
-            core.printk(cpu, 3, text)
-            raise UsageError(text, -error)
-    last, taken = _check_sharers(core, cpu, desc, action)
-    _take_oneshot_bit(core, cpu, desc, action, taken)
-    cost = 0
-    kind = action.flags & IRQF_TRIGGER_MASK
-    if last is None:
-        cost = _first_action(core, cpu, desc, action, kind)
+        cost = _install_first(core, cpu, desc, action)
         desc.action = action
     else:
-        if kind and kind != desc.trigger:
-            core.printk(cpu, 4, f"irq {desc.irq} uses trigger mode {desc.trigger}; requested {kind}")
+        last, taken = _check_sharers(core, cpu, desc, action)
+        _take_oneshot_bit(core, cpu, desc, action, taken)
+        # Nobody has set a trigger so far: what the two agree on, known or not, is the line's from now on.
+        if not desc.trigger_set:
+            set_trigger_type(desc, action.flags & IRQF_TRIGGER_MASK)
+        cost = 0
         last.next = action
     desc.irq_count = 0
     desc.irqs_unhandled = 0
@@ -109,20 +104,33 @@ def install_action(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction) -
     return cost
 
 
-def _check_sharers(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction) -> tuple[IrqAction | None, int]:
-    """Return the last sharer and the one-shot bits in use, after every sharer agreed to the newcomer."""
+def _install_first(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction) -> int:
+    """Start a line up for its first action, with the chip's resources, which are given back if that fails."""
+    error = desc.chip.irq_request_resources(desc.data)
+    if error:
+        text = f"Failed to request resources for {action.name} (irq {desc.irq}) on irqchip {desc.chip.name}"
+        core.printk(cpu, 3, text)
+        raise UsageError(text, -error)
+    try:
+        _take_oneshot_bit(core, cpu, desc, action, 0)
+        return _first_action(core, cpu, desc, action, action.flags & IRQF_TRIGGER_MASK)
+    except UsageError:
+        desc.chip.irq_release_resources(desc.data)
+        raise
+
+
+def _check_sharers(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction) -> tuple[IrqAction, int]:
+    """Return the last sharer and the one-shot bits in use, after every sharer agreed to the newcomer.
+
+    Model: Linux records the trigger of a newcomer on a line that has none even if it refuses it.
+    """
     old = desc.action
-    if old is None:
-        return None, 0
+    assert old is not None
     if desc.nmi:
         text = f"Invalid attempt to share NMI for {action.name} (irq {desc.irq}) on irqchip {desc.chip.name}."
         core.printk(cpu, 3, text)
         raise UsageError(text, EINVAL)
-    if desc.trigger_set:
-        trigger = desc.trigger
-    else:
-        trigger = action.flags & IRQF_TRIGGER_MASK
-        set_trigger_type(desc, trigger)
+    trigger = desc.trigger if desc.trigger_set else action.flags & IRQF_TRIGGER_MASK
     agreed = bool(old.flags & action.flags & IRQF_SHARED) and trigger == action.flags & IRQF_TRIGGER_MASK
     if old.flags & IRQF_ONESHOT and action.flags & IRQF_COND_ONESHOT:
         action.flags |= IRQF_ONESHOT

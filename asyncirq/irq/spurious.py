@@ -1,7 +1,7 @@
 """Judge what handlers return: an interrupt that nobody wants is switched off before it eats the CPU.
 
-Of every 100,000 interrupts counted since something was unhandled, more than 99,900 unhandled ones kill the line. An
-unhandled one that comes more than 100 ms after the last restarts the count.
+Of every 100,000 interrupts counted since something was unhandled (before 5.13: of all), more than 99,900 unhandled ones
+kill the line. An unhandled one that comes more than 100 ms after the last restarts the count (2.6: does not).
 
 Linux: kernel/irq/spurious.c. Times are in ns here and judged in jiffies. Trace: printk.
 """
@@ -54,7 +54,7 @@ async def note_interrupt(cpu: Cpu, desc: IrqDesc, result: int) -> None:
     if result == IRQ_NONE:
         jiffy = core.config.jiffy_ns
         now = core.engine.now
-        if now // jiffy > desc.last_unhandled // jiffy + core.config.hz // 10:
+        if core.config.spurious_gap and now // jiffy > desc.last_unhandled // jiffy + core.config.hz // 10:
             desc.irqs_unhandled = 1
         else:
             desc.irqs_unhandled += 1
@@ -63,7 +63,7 @@ async def note_interrupt(cpu: Cpu, desc: IrqDesc, result: int) -> None:
         found = await core.misrouted(core, cpu, desc.irq)
         if result == IRQ_NONE:
             desc.irqs_unhandled -= found
-    if desc.irqs_unhandled:
+    if desc.irqs_unhandled or core.count_all:
         _count(cpu, desc, result)
 
 
@@ -78,7 +78,11 @@ def _count(cpu: Cpu, desc: IrqDesc, result: int) -> None:
         core.printk(cpu, 0, f"Disabling IRQ #{desc.irq}")
         desc.spurious_disabled = True
         desc.depth += 1
-        irq_disable(cpu, desc, desc.disable_unlazy)
+        if desc.controller is not None:
+            desc.disabled = True
+            desc.controller.disable(cpu, desc)
+        else:
+            irq_disable(cpu, desc, desc.disable_unlazy)
         if core.arm_spurious_poll is not None:
             core.arm_spurious_poll(cpu, poll_interval_ns(desc))
     desc.irqs_unhandled = 0

@@ -27,8 +27,9 @@ def mask_irq(cpu: Cpu, desc: IrqDesc) -> int:
         return 0
     if desc.core.flow_trace is not None:
         note(cpu, desc, "mask")
+    cost = desc.chip.irq_mask(cpu, desc.data)
     desc.masked = True
-    return desc.chip.irq_mask(cpu, desc.data)
+    return cost
 
 
 def unmask_irq(cpu: Cpu, desc: IrqDesc) -> int:
@@ -37,8 +38,9 @@ def unmask_irq(cpu: Cpu, desc: IrqDesc) -> int:
         return 0
     if desc.core.flow_trace is not None:
         note(cpu, desc, "unmask")
+    cost = desc.chip.irq_unmask(cpu, desc.data)
     desc.masked = False
-    return desc.chip.irq_unmask(cpu, desc.data)
+    return cost
 
 
 def mask_ack_irq(cpu: Cpu, desc: IrqDesc) -> int:
@@ -46,8 +48,9 @@ def mask_ack_irq(cpu: Cpu, desc: IrqDesc) -> int:
     chip = desc.chip
     if chip.has_mask_ack:
         note(cpu, desc, "mask_ack")
+        cost = chip.irq_mask_ack(cpu, desc.data)
         desc.masked = True
-        return chip.irq_mask_ack(cpu, desc.data)
+        return cost
     cost = 0 if desc.masked else mask_irq(cpu, desc)
     if chip.has_ack:
         if desc.core.flow_trace is not None:
@@ -72,8 +75,9 @@ def irq_enable(cpu: Cpu, desc: IrqDesc) -> int:
     desc.disabled = False
     if desc.chip.has_enable:
         note(cpu, desc, "enable")
+        cost = desc.chip.irq_enable(cpu, desc.data)
         desc.masked = False
-        return desc.chip.irq_enable(cpu, desc.data)
+        return cost
     return unmask_irq(cpu, desc)
 
 
@@ -84,8 +88,9 @@ def irq_disable(cpu: Cpu, desc: IrqDesc, mask: bool) -> int:
     desc.disabled = True
     if desc.chip.has_disable:
         note(cpu, desc, "disable")
+        cost = desc.chip.irq_disable(cpu, desc.data)
         desc.masked = True
-        return desc.chip.irq_disable(cpu, desc.data)
+        return cost
     return mask_irq(cpu, desc) if mask else 0
 
 
@@ -193,6 +198,7 @@ def set_trigger(cpu: Cpu, desc: IrqDesc, kind: int) -> int:
     error = chip.irq_set_type(cpu, desc.data, kind)
     if not error:
         set_trigger_type(desc, kind)
+        desc.level = bool(kind & IRQ_TYPE_LEVEL_MASK)
     else:
         desc.core.printk(cpu, 3, f"Setting trigger mode {kind} for irq {desc.irq} failed")
     if masked_here and not desc.disabled:
@@ -201,7 +207,6 @@ def set_trigger(cpu: Cpu, desc: IrqDesc, kind: int) -> int:
 
 
 def set_trigger_type(desc: IrqDesc, kind: int) -> None:
-    """Record the trigger of a line; whether it is a level follows from it."""
+    """Record the trigger of a line. Whether it is a level (``desc.level``) is another matter: the controller's driver says so."""
     desc.trigger = kind
     desc.trigger_set = True
-    desc.level = bool(kind & IRQ_TYPE_LEVEL_MASK)

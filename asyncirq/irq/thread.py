@@ -20,7 +20,8 @@ from asyncirq.irq.desc import IRQ_HANDLED, IRQ_NONE, IRQ_WAKE_THREAD, IRQF_NO_TH
 from asyncirq.irq.handle import follow_affinity, irq_wake_thread
 from asyncirq.irq.spurious import stall_in_progress
 from asyncirq.irq.state import unmask_threaded_irq
-from asyncirq.sched.task import SCHED_FIFO, SCHED_NORMAL, TASK_INTERRUPTIBLE, TASK_NEW, TASK_RUNNING, TASK_UNINTERRUPTIBLE, Task
+from asyncirq.locking.completion import Completion
+from asyncirq.sched.task import SCHED_FIFO, SCHED_NORMAL, TASK_INTERRUPTIBLE, TASK_RUNNING, TASK_UNINTERRUPTIBLE, Task
 
 if TYPE_CHECKING:
     from asyncirq.irq.core import IrqTable
@@ -40,6 +41,7 @@ def setup_irq_thread(core: IrqTable, desc: IrqDesc, action: IrqAction, secondary
     function = partial(irq_thread, core, desc, action, secondary, prio)
     if live:
         action.thread = core.sched.new_task(function, name, kthread=True)
+        action.created = Completion(f"{name} created")
     else:
         action.thread = core.sched.new_task(function, name, kthread=True, policy=SCHED_FIFO, rt_priority=prio)
     mask = desc.effective_affinity & core.sched.all_cpus
@@ -49,22 +51,39 @@ def setup_irq_thread(core: IrqTable, desc: IrqDesc, action: IrqAction, secondary
     action.affinity_changed = True
 
 
-async def start_irq_thread(core: IrqTable, task: Task | None, action: IrqAction) -> None:
-    """Start an action's thread and wait until it is ready for work; at boot it becomes ready by itself."""
+async def create_irq_thread(task: Task, action: IrqAction) -> None:
+    """Let an action's new thread run up to its first sleep and wait for that: a running kernel does this before it looks at the line.
+
+    Linux: kernel/kthread.c kthread_create(). Model: the requester starts the thread itself, there is no kthreadd.
+    """
+    thread = action.thread
+    if thread is None:
+        return
+    await task.wake(thread)
+    assert action.created is not None
+    await action.created.wait(task)
+
+
+async def start_irq_thread(core: IrqTable, task: Task | None, desc: IrqDesc, action: IrqAction) -> None:
+    """Start an action's thread and wait until it is ready for work; at boot it becomes ready by itself.
+
+    Linux: wake_up_and_wait_for_irq_thread_ready().
+    """
     thread = action.thread
     if thread is None:
         return
     if task is None:
-        core.sched.start_now(thread)
+        _start_now(core, thread)
         return
-    action.ready_waiter = task
     await task.wake(thread)
-    while not action.ready:
-        task.set_current_state(TASK_UNINTERRUPTIBLE)
-        if not action.ready:
-            await task.schedule()
-        task.set_current_state(TASK_RUNNING)
-    action.ready_waiter = None
+    await desc.wait_for_threads.wait_event(task, lambda: action.ready)
+
+
+def _start_now(core: IrqTable, thread: Task) -> None:
+    """Make a thread ready from outside the model; on a machine that has run already its CPU may be halted."""
+    core.sched.start_now(thread)
+    if core.engine.now:
+        core.sched.send_reschedule(core.cpus[0], thread.cpu.id)
 
 
 async def stop_irq_thread(core: IrqTable, task: Task | None, action: IrqAction) -> None:
@@ -75,14 +94,11 @@ async def stop_irq_thread(core: IrqTable, task: Task | None, action: IrqAction) 
     action.should_stop = True
     if task is None:
         if not thread.on_rq:
-            asleep = thread.state != TASK_NEW
-            core.sched.start_now(thread)
-            if asleep:
-                # The machine has run already: its CPU may be halted.
-                core.sched.send_reschedule(core.cpus[0], thread.cpu.id)
+            _start_now(core, thread)
         return
     action.stopper = task
     await task.wake(thread)
+    await core.sched.might_resched(task)
     while action.stopper is not None and not thread.exited:
         task.set_current_state(TASK_UNINTERRUPTIBLE)
         if action.stopper is not None and not thread.exited:
@@ -93,13 +109,34 @@ async def stop_irq_thread(core: IrqTable, task: Task | None, action: IrqAction) 
 
 async def irq_thread(core: IrqTable, desc: IrqDesc, action: IrqAction, secondary: bool, prio: int, task: Task) -> None:
     """Wait for wake-ups and run the thread function for each, until told to stop: the body of every irq thread."""
+    if action.created is not None:
+        await _announce(action.created, task)
+    if not action.should_stop:
+        await _serve(core, desc, action, prio, task)
+    stopper = action.stopper
+    action.stopper = None
+    if stopper is not None:
+        await task.wake(stopper)
+        await core.sched.might_resched(task)
+
+
+async def _announce(created: Completion, task: Task) -> None:
+    """Tell the requester that the thread exists, and sleep until it is started or stopped. Linux: kernel/kthread.c kthread()."""
+    task.set_current_state(TASK_UNINTERRUPTIBLE)
+    cpu = task.preempt_disable()
+    await created.complete(cpu)
+    cpu.preempt_count -= 1
+    await task.schedule()
+
+
+async def _serve(core: IrqTable, desc: IrqDesc, action: IrqAction, prio: int, task: Task) -> None:
+    """Run the thread function for every wake-up, until told to stop. Linux: irq_thread()."""
+    action.ready = True
+    await desc.wait_for_threads.wake_up(task)
     if task.policy == SCHED_NORMAL:
         cpu = task.preempt_disable()
         core.sched.set_scheduler(cpu, task, SCHED_FIFO, prio)
         await task.preempt_enable()
-    action.ready = True
-    if action.ready_waiter is not None:
-        await task.wake(action.ready_waiter)
     forced = action.forced
     while await _wait_for_interrupt(desc, action, task):
         cost = core.costs.irq_thread_fn_ns
@@ -117,10 +154,6 @@ async def irq_thread(core: IrqTable, desc: IrqDesc, action: IrqAction, secondary
             await cpu.irq_restore(was_off)
             await task.preempt_enable()
         await _thread_done(desc, task)
-    stopper = action.stopper
-    action.stopper = None
-    if stopper is not None:
-        await task.wake(stopper)
 
 
 async def _wait_for_interrupt(desc: IrqDesc, action: IrqAction, task: Task) -> bool:

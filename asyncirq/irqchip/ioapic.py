@@ -49,8 +49,10 @@ class IoApicDomain(IrqDomain):
         data.chip_data = config
         desc = data.desc
         desc.level = config.level
-        desc.handle_irq = handle_fasteoi_irq if config.level else handle_edge_irq
-        desc.name = "fasteoi" if config.level else "edge"
+        if config.level:
+            self.core.set_handler(desc, handle_fasteoi_irq, "fasteoi")
+        else:
+            self.core.set_handler(desc, handle_edge_irq, "edge")
 
     def activate(self, cpu: Cpu, data: IrqData, reserve: bool) -> int:
         """Write the pin's entry, masked."""

@@ -51,8 +51,8 @@ class MsiDomain(IrqDomain):
         """Wire one message to the edge flow; ``arg`` is its ``MsiTarget``."""
         data.chip = self.chip
         data.chip_data = arg
-        data.desc.handle_irq = handle_edge_irq
-        data.desc.name = "edge"
+        data.desc.msi_desc = arg
+        self.core.set_handler(data.desc, handle_edge_irq, "edge")
 
     def activate(self, cpu: Cpu, data: IrqData, reserve: bool) -> int:
         """Write the message into the device."""

@@ -28,7 +28,7 @@ class Policies(Placement):
         if curr.is_idle:
             return
         if curr.prio >= MAX_RT_PRIO:
-            if rq.fair.tick_preempts(curr, now - curr.slice_start):
+            if rq.lazy or rq.fair.tick_preempts(curr, now - curr.slice_start):
                 cpu.need_resched = True
         elif curr.policy == SCHED_RR:
             curr.rr_left -= self.config.jiffy_ns

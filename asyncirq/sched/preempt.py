@@ -6,7 +6,9 @@ disabling of bottom halves), 16-19 hardirq, 20-23 NMI. need_resched is a flag of
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
+
+from asyncirq.errors import UsageError
 
 PREEMPT_OFFSET: Final = 0x1
 SOFTIRQ_OFFSET: Final = 0x100
@@ -18,6 +20,40 @@ SOFTIRQ_MASK: Final = 0xFF00
 HARDIRQ_MASK: Final = 0xF0000
 NMI_MASK: Final = 0xF00000
 INTERRUPT_MASK: Final = SOFTIRQ_MASK | HARDIRQ_MASK | NMI_MASK
+
+
+class PreemptLayout(NamedTuple):
+    """Where a kernel keeps what it counts: the width of each field from bit 0 on; a flag's bit, -1 where it has none."""
+
+    preempt: int
+    softirq: int
+    hardirq: int
+    nmi: int
+    active: int
+    need_resched: int
+
+    def word(self, cpu: Counted, *, need_resched: bool = False, active: bool = False) -> int:
+        """Return this layout's word for the model's count. Raises ``UsageError`` for what it cannot hold: a depth, a flag."""
+        count = cpu.preempt_count
+        depths = (count & 0xFF, count >> 8 & 0xFF, count >> 16 & 0xF, count >> 20 & 0xF)
+        value = shift = 0
+        for name, width, depth in zip(self._fields, self[:4], depths, strict=False):
+            if depth >> width:
+                raise UsageError(f"a {name} depth of {depth} does not fit into {width} bits")
+            value |= depth << shift
+            shift += width
+        for name, bit, wanted in (("need_resched", self.need_resched, need_resched), ("active", self.active, active)):
+            if wanted and bit < 0:
+                raise UsageError(f"this layout has no {name} bit")
+            if wanted:
+                value |= 1 << bit
+        return value
+
+
+LAYOUT_26: Final = PreemptLayout(8, 8, 12, 0, 28, -1)
+"""The counter of 2.6: no NMI field."""
+LAYOUT_MODERN: Final = PreemptLayout(8, 8, 4, 4, -1, 31)
+"""The counter that the model uses; x86 folds need_resched into bit 31."""
 
 
 class Counted(Protocol):

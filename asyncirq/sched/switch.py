@@ -171,6 +171,7 @@ class Switching(Placement):
         cpu = rq.cpu
         following = rq.pick()
         cpu.need_resched = False
+        rq.lazy = False
         if following is task:
             return task
         rq.curr = following

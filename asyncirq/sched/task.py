@@ -166,6 +166,8 @@ class Task(Thread):
             raise KernelBug(f"{self.comm}: a kthread has no user mode")
         if self.cpu.preempt_count & PREEMPT_MASK or self.cpu.irqs_off:
             raise KernelBug(f"{self.comm}: return to user with preempt_count {self.cpu.preempt_count:#x}")
+        if self.sched.rqs[self.cpu.id].lazy:
+            self.cpu.need_resched = True
         if self.cpu.need_resched:
             await self.sched.exit_to_user(self)
         self.user_mode = True
@@ -182,8 +184,10 @@ class Task(Thread):
         return cpu
 
     def preempt_disable(self) -> Cpu:
-        """Forbid preemption and return the CPU, which stays this one until ``preempt_enable``."""
+        """Forbid preemption and return the CPU, which stays this one until ``preempt_enable``. Nests 255 deep, past it a ``KernelBug``."""
         cpu = self.cpu
+        if cpu.preempt_count & PREEMPT_MASK == PREEMPT_MASK:
+            raise KernelBug(f"BUG: preempt_count overflow: {self.comm}/{self.pid} on {cpu.name} at {self.sched.engine.now} ns")
         cpu.preempt_count += 1
         return cpu
 

@@ -85,7 +85,10 @@ class Wakeups(Switching):
         rq.activate(task)
         task.state = TASK_RUNNING
         if rq.woken_preempts(task, now):
-            dest.need_resched = True
+            if self.lazy and task.prio >= MAX_RT_PRIO and not (rq.curr.is_idle or rq.curr.user_mode or rq.curr.regs_user):
+                rq.lazy = True
+            else:
+                dest.need_resched = True
         if self.trace is not None:
             emit = self.trace.sched_wakeup_new if new else self.trace.sched_wakeup
             emit(cpu, task.comm, task.pid, task.prio, dest.id)

@@ -1,0 +1,118 @@
+"""Say how right a prediction is, as lines ``accuracy PAIR METRIC VALUE``.
+
+``PAIR`` is ``a4->b4``: the capture that was run again, and the real one that it is compared with. A capture run again under
+its own kernel has to give its own counts back; that pair is printed whenever that kernel is predicted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from asyncirq.analysis.accuracy import Score, accuracy_lines, score
+from asyncirq.analysis.cells import family
+from asyncirq.analysis.metrics import Metrics, PhaseMetrics
+from asyncirq.analysis.softirq_check import check_softirqs
+from asyncirq.whatif.run import KernelPrediction, Source
+
+ONE_STEP_NS: Final = 1_000
+"""Stamps of a microsecond capture are good to this: a smaller error is none."""
+NEAR: Final = 25
+"""Percent within which the medians of the headline quantities have to be."""
+
+
+def short_name(path: Path) -> str:
+    """Return what a capture is called in a pair: its folder's name up to the first dash."""
+    folder = path if path.is_dir() or not path.parent.name else path.parent
+    return folder.name.split("-", 1)[0] or str(path)
+
+
+def median_lines(pair: str, predicted: Metrics, real: Metrics) -> list[str]:
+    """Return the errors of the headline medians over the whole run, in percent, and how many are near enough."""
+    lines = []
+    near = total = 0
+    for quantity in headline_medians(real):
+        guess = predicted.pooled.quantities.get(quantity)
+        truth = real.pooled.quantities[quantity]
+        total += 1
+        if guess is None:
+            lines.append(f"accuracy {pair} p50_error_percent.{quantity} none")
+            continue
+        error = guess.p50 - truth.p50
+        near += abs(error) <= ONE_STEP_NS or 100 * abs(error) <= NEAR * truth.p50
+        lines.append(f"accuracy {pair} p50_ns.{quantity} {guess.p50}")
+        lines.append(f"accuracy {pair} p50_error_percent.{quantity} {100 * error / truth.p50 if truth.p50 else 0.0:.1f}")
+    return [*lines, f"accuracy {pair} p50_within_{NEAR} {near}/{total}"]
+
+
+def headline_medians(real: Metrics) -> list[str]:
+    """Return the quantities whose medians every prediction has to get: the NIC's way to its thread and softirq, TIMER's delay."""
+    lines = real.net_lines
+    wanted = [f"{kind}:{line}" for line in lines for kind in ("entry_to_thread", "entry_to_NET_RX")]
+    wanted += ["raise_to_entry:TIMER", *(f"waking_to_switch:irq/{line}" for line in lines)]
+    return [quantity for quantity in wanted if quantity in real.pooled.quantities]
+
+
+def count_lines(pair: str, predicted: Metrics, real: Metrics) -> list[str]:
+    """Return how many counts per line (or vector) and phase are exactly the recorded ones."""
+    lines = []
+    for name, of in (("irq_handler_entry", _interrupts), ("vector_entry", _vectors), ("softirq_entry", _softirqs)):
+        exact = total = 0
+        for phase in real.phases:
+            there = predicted.of_phase(phase.phase)
+            wanted = of(phase)
+            got = of(there) if there is not None else {}
+            for key in sorted({*wanted, *got}):
+                total += 1
+                exact += wanted.get(key, 0) == got.get(key, 0)
+        lines.append(f"accuracy {pair} counts.{name} {exact}/{total}")
+    return lines
+
+
+def _interrupts(phase: PhaseMetrics) -> dict[str, int]:
+    return phase.interrupts
+
+
+def _vectors(phase: PhaseMetrics) -> dict[str, int]:
+    return phase.vectors
+
+
+def _softirqs(phase: PhaseMetrics) -> dict[str, int]:
+    return phase.softirqs
+
+
+def checker_lines(pair: str, prediction: KernelPrediction) -> list[str]:
+    """Return what the softirq checker says of a predicted trace: every entry has to follow from the raises."""
+    report = check_softirqs(prediction.capture.events)
+    return [
+        f"accuracy {pair} softirq_check.ok {report.ok}",
+        f"accuracy {pair} softirq_check.ambiguous {report.ambiguous}",
+        f"accuracy {pair} softirq_check.wrong {len(report.wrong)}",
+    ]
+
+
+def self_lines(source: Source, prediction: KernelPrediction) -> list[str]:
+    """Return the lines of a capture that was run again under its own kernel."""
+    name = short_name(source.path)
+    pair = f"{name}->{name}"
+    result = score(prediction.metrics, source.metrics, source.metrics)
+    lines = count_lines(pair, prediction.metrics, source.metrics)
+    lines += median_lines(pair, prediction.metrics, source.metrics)
+    return lines + checker_lines(pair, prediction) + _score_lines(pair, result)
+
+
+def against_lines(source: Source, prediction: KernelPrediction, path: Path, real: Metrics) -> list[str]:
+    """Return the lines of a prediction against the real capture of its kernel."""
+    pair = f"{short_name(source.path)}->{short_name(path)}"
+    result = score(prediction.metrics, real, source.metrics)
+    lines = median_lines(pair, prediction.metrics, real) + checker_lines(pair, prediction)
+    return lines + _score_lines(pair, result)
+
+
+def _score_lines(pair: str, result: Score) -> list[str]:
+    lines = accuracy_lines(pair, result)
+    for cell in result.cells:
+        if family(cell.quantity) == "entry_to_NET_RX" and cell.real[0]:
+            error = 100 * (cell.predicted[0] - cell.real[0]) / cell.real[0]
+            lines.append(f"accuracy {pair} p50_error_percent.{cell.quantity}@{cell.phase} {error:.1f}")
+    return lines

@@ -1,0 +1,199 @@
+"""Answer ``asyncirq whatif CAPTURE --under …``: predict, measure, compare, write the traces and the report.
+
+Everything that is written depends on the captures, the kernels and the seed alone.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Annotated, Final
+
+import anyio
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from asyncirq.analysis.ftrace import read_capture
+from asyncirq.analysis.html import write_report_html
+from asyncirq.analysis.latency import measure
+from asyncirq.analysis.report import (
+    ModelRun,
+    RealRun,
+    Report,
+    TraceFile,
+    build_report,
+    input_file,
+    write_file,
+    write_report_json,
+)
+from asyncirq.analysis.tables import print_report
+from asyncirq.errors import UsageError
+from asyncirq.whatif.accuracy import against_lines, self_lines
+from asyncirq.whatif.kernels import Target, captured_threading, guess_release, is_kernel_of, match_target, parse_targets
+from asyncirq.whatif.run import KernelPrediction, Source, load, predict_one, read_meta, restrict
+
+DEFAULT_UNDER: Final = "stock,threadirqs,rt"
+MAX_SEED: Final = (1 << 63) - 1
+_UNSAFE: Final = re.compile(r"[^\w.+-]+")
+
+
+def whatif(
+    capture: Annotated[Path, typer.Argument(help="A captured trace: ftrace text, plain or gzip, or the folder that holds it.")],
+    under: Annotated[
+        str, typer.Option(help="Kernels, by commas: stock, threadirqs, rt, napi-threaded, workqueue, tasklet, a preset, a .toml file.")
+    ] = DEFAULT_UNDER,
+    against: Annotated[list[Path] | None, typer.Option(help="A real capture of one of these kernels, to score its prediction.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the traces, report.json and report.html.")] = Path("out"),
+    seed: Annotated[int, typer.Option(help="Seed of the sampled costs.")] = 0,
+    phase: Annotated[list[str] | None, typer.Option(help="Replay this phase alone, by name or number; may be repeated.")] = None,
+    release: Annotated[str | None, typer.Option(help="Preset that the captured kernel follows, if its meta.txt does not tell.")] = None,
+    check: Annotated[bool, typer.Option(help="Watch the machine's invariants while it runs.")] = False,
+) -> None:
+    """Predict what other kernels would do to the latencies of a captured run."""
+    anyio.run(_whatif, capture, under, against or [], out, seed, phase or [], release, check)
+
+
+async def _whatif(
+    capture: Path, under: str, against: list[Path], out: Path, seed: int, phases: list[str], release: str | None, check: bool
+) -> None:
+    if not 0 <= seed <= MAX_SEED:
+        raise UsageError(f"--seed is {seed}, not in 0..{MAX_SEED}")
+    meta = read_meta(capture)
+    targets = parse_targets(under, release or guess_release(meta))
+    predictions: list[KernelPrediction] = []
+    with _progress() as bar:
+        task = bar.add_task("reading", total=None)
+        source = load(capture, phases, release)
+        reals = [(path, _real(path, source, bool(phases))) for path in against]
+        for path, _ in reals:
+            check_target(targets, path)
+        _make_folder(out)
+        done = 0
+
+        def show(kernel: str, name: str) -> None:
+            nonlocal done
+            bar.update(task, description=f"{kernel}: {name}", total=len(targets) * len(source.phases), completed=done)
+            done += 1
+
+        for target in targets:
+            predictions.append(await predict_one(source, target, seed=seed, progress=show, check=check))
+    lines = _accuracy(source, predictions, reals)
+    report = _report(source, predictions, reals, seed, lines)
+    _write(out, predictions, report)
+    print_report(report, phase=source.phases[0] if len(source.phases) == 1 and phases else None)
+    _print_lines(lines, sys.stdout)
+
+
+def _print_lines(lines: list[str], file: IO[str]) -> None:
+    file.writelines(f"{line}\n" for line in lines)
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _real(path: Path, source: Source, restricted: bool) -> RealRun:
+    capture = read_capture(path)
+    if restricted:
+        capture = restrict(capture, source.phases)
+    return RealRun(input_file(capture, _kernel_name(read_meta(path))), measure(capture))
+
+
+def _kernel_name(meta: str) -> str:
+    first = next((line for line in meta.splitlines() if line.startswith("Linux ")), "")
+    return f"{guess_release(meta)} {captured_threading(meta)}" if first else ""
+
+
+def _accuracy(source: Source, predictions: list[KernelPrediction], reals: list[tuple[Path, RealRun]]) -> list[str]:
+    lines: list[str] = []
+    for prediction in predictions:
+        if is_kernel_of(prediction.target, source.meta, source.release):
+            lines += self_lines(source, prediction)
+    for path, real in reals:
+        lines += against_lines(source, _match(predictions, path), path, real.metrics)
+    return lines
+
+
+def _match(predictions: list[KernelPrediction], path: Path) -> KernelPrediction:
+    name = check_target([prediction.target for prediction in predictions], path).name
+    return next(prediction for prediction in predictions if prediction.target.name == name)
+
+
+def check_target(targets: list[Target], path: Path) -> Target:
+    """Return the target that a real capture is the truth for. Raises ``UsageError`` if it is none of them."""
+    meta = read_meta(path)
+    return match_target(targets, meta, guess_release(meta), path)
+
+
+def _report(source: Source, predictions: list[KernelPrediction], reals: list[tuple[Path, RealRun]], seed: int, lines: list[str]) -> Report:
+    captured = RealRun(input_file(source.capture, _kernel_name(source.meta)), source.metrics)
+    against = reals[0] if reals else None
+    return build_report(
+        captured,
+        [_model_run(prediction) for prediction in predictions],
+        seed=seed,
+        versions={"asyncirq": _version()},
+        against=against[1] if against is not None else None,
+        target=_match(predictions, against[0]).target.name if against is not None else None,
+        notes=[*(f"{source.cut.notes[what]} times in the capture: {what}" for what in sorted(source.cut.notes)), *_short(lines)],
+    )
+
+
+def _short(lines: list[str]) -> list[str]:
+    """Return the lines that a report shows beside its own scores: exact counts, the checker, the headline medians."""
+    return [line for line in lines if re.search(r" (counts|softirq_check)\.| p50_within_", line)]
+
+
+def _model_run(prediction: KernelPrediction) -> ModelRun:
+    target = prediction.target
+    policies = msgspec.structs.asdict(target.config)
+    return ModelRun(
+        name=target.name,
+        metrics=prediction.metrics,
+        title=_title(prediction),
+        policies={name: value for name, value in policies.items() if value is None or isinstance(value, str | int | bool)},
+        arrivals=prediction.lines,
+        costs=prediction.costs,
+        trace=TraceFile(trace_name(target.name), prediction.sha256, prediction.records),
+        notes=prediction.notes,
+    )
+
+
+def _title(prediction: KernelPrediction) -> str:
+    target = prediction.target
+    config = target.config
+    kind = "PREEMPT_RT" if config.rt else "threadirqs" if config.threadirqs else f"{config.preemption} preemption"
+    where = "" if target.bottom_half == "softirq" else f", receive work: {target.bottom_half}"
+    return f"{config.release}, {kind}{where}"
+
+
+def trace_name(kernel: str) -> str:
+    """Return the name of the file for a kernel's trace."""
+    return f"trace-{_UNSAFE.sub('-', kernel)}.jsonl"
+
+
+def _version() -> str:
+    try:
+        return version("asyncirq")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot make this folder: {error.strerror}", error.errno or 0) from None
+
+
+def _write(out: Path, predictions: list[KernelPrediction], report: Report) -> None:
+    for prediction in predictions:
+        write_file(out / trace_name(prediction.target.name), prediction.trace)
+    write_report_json(report, out / "report.json")
+    write_report_html(report, out / "report.html")
