@@ -69,9 +69,8 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``ktimers_wake_in_hardirq``: it is woken when raised, not at the interrupt's exit.
     ``forced_secondary_prio``: FIFO priority of ``irq/N-s-name``. ``napi_threaded``: every NAPI polls in its own kthread.
     ``ttwu_queue``: wake-ups of an idle remote CPU go through its call-function queue. ``nohz_idle``: an idle CPU stops
-    its tick. ``cfs_*_ns``: the fair class at one CPU, scaled by ``1 + log2(cpus)``; ``eevdf``: its wake-ups are those of 6.6 on
-    (see ``sched/fair.py``). ``lazy_preemption``: on which kernels a fair task gives way to another fair task only at the next tick
-    or on the way to user mode (none, PREEMPT_RT). ``fifo_irq_prio``: FIFO priority of
+    its tick. ``cfs_*_ns``: the fair class at one CPU, scaled by ``1 + log2(cpus)``. ``lazy_preemption``: a fair
+    task gives way to another fair task only at the next tick or on the way to user mode (PREEMPT_LAZY, a choice at boot). ``fifo_irq_prio``: FIFO priority of
     irq threads. ``netdev_budget`` packets and ``netdev_budget_usecs`` (0: two jiffies) bound one NET_RX round.
     ``wq_max_active``: default limit of a workqueue. ``wq_threads``: each workqueue has a thread of its own on every CPU, as
     before 2.6.36. ``wq_cpu_intensive_us``: a work item that runs so long stops holding others back (0: never); longer on a CPU of
@@ -116,8 +115,7 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cfs_latency_ns: int = 6_000_000
     cfs_min_granularity_ns: int = 750_000
     cfs_wakeup_granularity_ns: int = 1_000_000
-    eevdf: bool = False
-    lazy_preemption: Literal["never", "rt"] = "never"
+    lazy_preemption: bool = False
     rr_slice_ns: int = 100_000_000
     wq_max_active: int = 256
     wq_threads: bool = False
@@ -153,11 +151,6 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.threadirqs or self.rt
 
     @property
-    def lazy(self) -> bool:
-        """Tell whether fair tasks preempt each other lazily."""
-        return self.rt and self.lazy_preemption == "rt"
-
-    @property
     def has_ktimers(self) -> bool:
         """Tell whether the timer vectors raised by the tick run in ``ktimers/N``."""
         return self.rt if self.ktimers == "rt" else self.force_threads and self.ktimers == "forced"
@@ -176,8 +169,8 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _RELEASES: Final = (
-    KernelConfig(release="linux-7.1", wq_max_active=1024, forced_secondary_prio=49, ktimers="forced", lazy_preemption="rt"),
-    KernelConfig(release="linux-6.12", wq_max_active=1024, lazy_preemption="rt"),
+    KernelConfig(release="linux-7.1", wq_max_active=1024, forced_secondary_prio=49, ktimers="forced"),
+    KernelConfig(release="linux-6.12", wq_max_active=1024),
     KernelConfig(
         release="linux-6.1",
         ksoftirqd_defers=True,

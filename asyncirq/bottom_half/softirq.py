@@ -61,8 +61,9 @@ class Softirq:
     """The softirqs of one machine.
 
     ``pending[cpu]`` is the pending word, ``pending_timers[cpu]`` the one of ktimers; ``counts[cpu][nr]`` are the
-    numbers of ``/proc/softirqs``, ``time_ns[cpu]`` the time that went into them, nested hard interrupts included. ``bh_count[cpu]`` is
-    PREEMPT_RT's count of BH-disabled sections. ``rcu_qs(cpu)``, if set, hears of quiescent states. ``ksoftirqd`` and ``ktimers`` hold a task for each CPU once they exist.
+    numbers of ``/proc/softirqs``, ``time_ns[cpu]`` the time that went into them, nested hard interrupts included. ``bh_count[cpu]``
+    is PREEMPT_RT's count of BH-disabled sections. ``rcu_qs(cpu)``, if set, hears of quiescent states. ``ksoftirqd`` and ``ktimers``
+    hold a task for each CPU once they exist.
     """
 
     def __init__(self, sched: Sched) -> None:

@@ -53,7 +53,8 @@ class Tick:
     """The ticks of one machine; ``ts[cpu]`` is that of one CPU.
 
     ``hooks`` run in every tick after the wheels were looked at and before the scheduler (RCU, irq_work, in this order),
-    ``sched_hooks`` after it. ``online[cpu]`` False tells that a CPU goes down. ``keepers`` answer whether an idle CPU needs its tick. ``skew`` spreads the CPUs' ticks over
+    ``sched_hooks`` after it. ``online[cpu]`` False tells that a CPU goes down. ``keepers`` answer whether an idle
+    CPU needs its tick. ``skew`` spreads the CPUs' ticks over
     half a jiffy.
     """
 

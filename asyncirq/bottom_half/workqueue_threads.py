@@ -21,6 +21,7 @@ from asyncirq.locking.mutex import Mutex
 from asyncirq.sched.core import Sched
 from asyncirq.sched.kthread import Kthread, kthread_create
 from asyncirq.sched.might_sleep import might_sleep
+from asyncirq.sched.signal import SIGCHLD, Signals
 from asyncirq.sched.task import TASK_INTERRUPTIBLE, TASK_RUNNING, TASK_UNINTERRUPTIBLE, Task
 from asyncirq.sched.wait import WaitEntry, WaitQueue, preempt_check
 
@@ -39,7 +40,7 @@ class CpuWorkqueue:
 
     ``insert_sequence`` and ``remove_sequence`` count items queued and ended; ``more_work`` is where the thread sleeps,
     ``work_done`` where flushers do; ``run_depth`` is how deep the thread is in its own queue,
-    ``running`` the items that it is in.
+    ``running`` the items that it is in. ``signals`` are the thread's: all blocked.
 
     Linux: struct cpu_workqueue_struct.
     """
@@ -51,6 +52,7 @@ class CpuWorkqueue:
         "remove_sequence",
         "run_depth",
         "running",
+        "signals",
         "thread",
         "work_done",
         "worklist",
@@ -68,6 +70,7 @@ class CpuWorkqueue:
         self.thread: Kthread | None = None
         self.run_depth = 0
         self.running: list[Work] = []
+        self.signals = Signals()
 
     def __repr__(self) -> str:
         return f"<CpuWorkqueue {self.wq.name}/{self.cpu}>"
@@ -110,6 +113,8 @@ class WorkThreads(Workqueues):
 
     async def _worker_thread(self, kthread: Kthread, cwq: CpuWorkqueue) -> None:
         task = kthread.task
+        cwq.signals.block_all()
+        cwq.signals.ignore(SIGCHLD)
         entry = WaitEntry(task, autoremove=False)
         task.set_current_state(TASK_INTERRUPTIBLE)
         while not kthread.should_stop:
@@ -129,8 +134,8 @@ class WorkThreads(Workqueues):
         cwq.run_depth += 1
         if cwq.run_depth > MAX_RUN_DEPTH and trace is not None:
             trace.printk(task.cpu, 4, f"run_workqueue: recursion depth exceeded: {cwq.run_depth}")
-            stack = "".join(f" {work.symbol} <- run_workqueue" for work in reversed(cwq.running))
-            trace.printk(task.cpu, 4, f"Call Trace: run_workqueue <-{stack} <- worker_thread")
+            stack = "".join(f" {work.symbol} <- run_workqueue <-" for work in reversed(cwq.running))
+            trace.printk(task.cpu, 4, f"Call Trace: run_workqueue <-{stack} worker_thread")
         while cwq.worklist:
             work = cwq.worklist.pop(0)
             work.entry = None
@@ -151,6 +156,7 @@ class WorkThreads(Workqueues):
         # From here on it can be queued again, by itself too.
         work.pending = False
         cwq.running.append(work)
+        locks = len(task.held_locks)
         name, symbol = work.name, work.symbol
         if trace is not None:
             task.cpu.cause = work.cause
@@ -160,7 +166,7 @@ class WorkThreads(Workqueues):
         if trace is not None:
             trace.workqueue_execute_end(cpu, name, symbol)
         cwq.running.pop()
-        if cpu.preempt_count or cpu.irqs_off or task.held_locks:
+        if cpu.preempt_count or cpu.irqs_off or len(task.held_locks) != locks:
             if trace is not None:
                 trace.printk(cpu, 3, f"BUG: workqueue leaked lock or atomic: {task.comm}/0x{cpu.preempt_count:08x}/{task.pid}")
             cpu.preempt_count = 0
@@ -195,7 +201,8 @@ class WorkThreads(Workqueues):
         work.wq = wq
         work.req_cpu = target
         work.timer_pending = True
-        await self.add_timer(cpu, work, delay)
+        # The wheel is today's, which runs a timer at the tick after its expiry; that of 2.6 ran it at the tick of its expiry.
+        await self.add_timer(cpu, work, delay - 1)
 
     # --- flushing
 

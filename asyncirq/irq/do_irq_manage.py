@@ -8,24 +8,25 @@ Linux: kernel/irq/manage.c of 2.6.16. A refused request raises ``UsageError`` wi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.affinity import setup_affinity
 from asyncirq.irq.desc import IRQF_SAMPLE_RANDOM, IRQF_SHARED, Handler, IrqAction, IrqDesc
 from asyncirq.irq.do_irq import note_status
-from asyncirq.irq.proc import register_handler_proc, register_irq_proc
+from asyncirq.irq.proc_dir import register_handler_proc, register_irq_proc, unregister_handler_proc
 from asyncirq.irq.resend import retrigger
+from asyncirq.irq.spurious import stall_in_progress
 from asyncirq.irq.state import irq_activate, irq_deactivate, note
 
 if TYPE_CHECKING:
     from asyncirq.irq.core import Context, IrqTable
     from asyncirq.sched.task import Task
 
-EINVAL = 22
-EBUSY = 16
-ENOSYS = 38
+EINVAL: Final = 22
+EBUSY: Final = 16
+ENOSYS: Final = 38
 
 
 async def request_irq(
@@ -105,7 +106,7 @@ async def free_irq(core: IrqTable, task: Task | None, irq: int, dev_id: object) 
     if action is None:
         core.printk(cpu, 3, f"Trying to free free IRQ{irq}")
         return None
-    action.proc_dir = ""
+    unregister_handler_proc(action)
     if task is not None:
         await synchronize_irq(core, task, irq)
     if desc.action is None:
@@ -135,10 +136,8 @@ def _unlink(cpu: Cpu, desc: IrqDesc, dev_id: object) -> tuple[IrqAction | None, 
 
 async def synchronize_irq(core: IrqTable, context: Task | Cpu, irq: int) -> None:
     """Wait, with the CPU, while a handler of the line runs. Raises ``KernelBug`` where that handler waits for the caller."""
-    from asyncirq.irq.spurious import stall_in_progress
-
     desc = core.desc(irq)
-    if not desc.inprogress or desc.action is None:
+    if not desc.inprogress:
         return
     cpu = context if isinstance(context, Cpu) else context.preempt_disable()
     while desc.inprogress:

@@ -1,10 +1,7 @@
-"""Queue fair tasks by virtual runtime, as CFS of 2.6.23 to 6.5 does, with the wake-ups of EEVDF (6.6 on) as a policy.
+"""Queue fair tasks by virtual runtime, as CFS of 2.6.23 to 6.5 does.
 
-CFS gives a sleeper credit and a new task debit, and lets a woken task take the CPU from one that is ahead by the wake-up
-granularity. EEVDF does neither, and lets it take the CPU from one that has had as much or more.
-
-Linux: kernel/sched/fair.c. Model: no groups, no bandwidth, no load balance; latency, granularity and wake-up granularity are
-policies of ``KernelConfig``, scaled by ``1 + log2(cpus)``. Of EEVDF there are no deadlines and no lag: ticks are CFS's.
+Linux: kernel/sched/fair.c (before EEVDF). Model: no groups, no bandwidth, no load balance; latency, granularity and
+wake-up granularity are policies of ``KernelConfig``, scaled by ``1 + log2(cpus)``.
 """
 
 from __future__ import annotations
@@ -25,11 +22,10 @@ def _key(task: Task) -> tuple[int, int]:
 class FairQueue:
     """The fair tasks of one CPU that are ready but not running, earliest virtual runtime first."""
 
-    __slots__ = ("_eevdf", "_latency", "_min_granularity", "_queue", "_wakeup_granularity", "min_vruntime", "weight")
+    __slots__ = ("_latency", "_min_granularity", "_queue", "_wakeup_granularity", "min_vruntime", "weight")
 
     def __init__(self, config: KernelConfig, cpus: int) -> None:
         factor = min(cpus, 8).bit_length()
-        self._eevdf = config.eevdf
         self._latency = config.cfs_latency_ns * factor
         self._min_granularity = config.cfs_min_granularity_ns * factor
         self._wakeup_granularity = config.cfs_wakeup_granularity_ns * factor
@@ -65,9 +61,7 @@ class FairQueue:
 
     def place(self, task: Task, initial: bool) -> None:
         """Set the virtual runtime of a task that becomes ready: a sleeper gets half a latency of credit, a new one a slice of debit."""
-        if self._eevdf:
-            floor = self.min_vruntime
-        elif initial:
+        if initial:
             floor = self.min_vruntime + self._slice(task) * NICE_0_LOAD // task.weight
         else:
             floor = self.min_vruntime - self._latency // 2
@@ -77,8 +71,6 @@ class FairQueue:
     def preempts(self, woken: Task, current: Task) -> bool:
         """Tell whether a woken task should take the CPU from the running one."""
         lead = current.vruntime - woken.vruntime
-        if self._eevdf:
-            return lead >= 0
         return lead > self._wakeup_granularity * NICE_0_LOAD // woken.weight
 
     def tick_preempts(self, current: Task, ran_ns: int) -> bool:

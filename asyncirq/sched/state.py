@@ -35,7 +35,7 @@ class SchedState:
         self.tasks: dict[int, Task] = {}
         self.count_mask = 0xFFFFFF & ~SOFTIRQ_MASK if config.rt else 0xFFFFFF
         self.preemptible_kernel = config.preemption in ("full", "rt")
-        self.lazy = config.lazy
+        self.lazy = config.lazy_preemption
         self.nr_migrations = 0
         self._next_pid = 1
         engine.sleepers.append(self._uninterruptible)

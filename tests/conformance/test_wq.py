@@ -11,10 +11,11 @@ from asyncirq.bottom_half.workqueue import (
     WQ_HIGHPRI,
     WQ_ORDERED,
     WQ_UNBOUND,
+    ManagedWorkqueues,
     Workqueue,
-    Workqueues,
 )
-from asyncirq.config import KernelConfig, preset
+from asyncirq.bottom_half.workqueue_api import WORK_NR_COLORS
+from asyncirq.config import KernelConfig
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.task import SCHED_FIFO, Task
 from tests.sched.harness import FULL, STOCK, Lab, Line, records_of
@@ -30,7 +31,7 @@ class WqLab(Lab):
 
     def __init__(self, cpus: int = 1, kernel: KernelConfig = STOCK, **costs: int) -> None:
         super().__init__(cpus, kernel, **costs)
-        self.wqs = Workqueues(self.sched)
+        self.wqs = ManagedWorkqueues(self.sched)
         self.wqs.boot()
         self.play(START // 4)
         for n in range(cpus):
@@ -90,26 +91,6 @@ def documentation(lab: WqLab, wq: Workqueue, other: Workqueue | None = None) -> 
     lab.run_ms(60)
     lab.end()
     return lab.log
-
-
-def test_WQ_01_one_thread_for_each_cpu_and_workqueue() -> None:
-    lab = WqLab(kernel=preset("linux-2.6"))
-    assert documentation(lab, lab.wqs.alloc_workqueue("q")) == [
-        (0, "w0 burns"),
-        (5, "w0 sleeps"),
-        (15, "w0 wakes"),
-        (15, "w0 burns"),
-        (20, "w0 ends"),
-        (20, "w1 burns"),
-        (25, "w1 sleeps"),
-        (35, "w1 wakes"),
-        (35, "w1 ends"),
-        (35, "w2 burns"),
-        (40, "w2 sleeps"),
-        (50, "w2 wakes"),
-        (50, "w2 ends"),
-    ]
-    assert {text for _, text in lab.after("sched_switch")} == {"0 swapper/0(R) > q/0", "0 q/0(D) > swapper/0", "0 q/0(I) > swapper/0"}
 
 
 def test_WQ_02_a_sleeping_item_lets_the_next_start() -> None:
@@ -224,17 +205,6 @@ def test_WQ_06_an_item_never_runs_twice_at_once() -> None:
         (8, "0 end w"),
     ]
     assert len({record.pid for record in records_of(lab, "workqueue_execute_start") if record.ts >= START}) == 1
-
-
-def test_an_item_of_the_old_kernel_runs_on_two_cpus_at_once() -> None:
-    lab = WqLab(2, preset("linux-2.6"))
-    wq = lab.wqs.system_wq
-    work = Work(lab.burn(4), "w")
-    lab.queue_at(0, (wq, work), cpu=0)
-    lab.queue_at(2, (wq, work), cpu=1)
-    lab.run_ms(20)
-    lab.end()
-    assert lab.after(*EXECUTION) == [(0, "0 start w"), (2, "1 start w"), (4, "0 end w"), (6, "1 end w")]
 
 
 def test_WQ_07_inactive_items_wait_in_order() -> None:
@@ -445,7 +415,7 @@ def test_WQ_18_flush_workqueue() -> None:
         (6, "flushed"),
         (12, "after ends"),
     ]
-    assert wq.in_flight == {}
+    assert wq.in_flight == [0] * WORK_NR_COLORS
 
 
 def test_WQ_21_ordered() -> None:
@@ -615,5 +585,5 @@ def test_cancel_leaves_the_woken_worker_to_run_and_sleep() -> None:
         (0, "0 swapper/0(R) > kworker/0:1"),
         (0, "0 kworker/0:1(I) > swapper/0"),
     ]
-    assert lab.wqs.system_wq.in_flight == {}
+    assert lab.wqs.system_wq.in_flight == [0] * WORK_NR_COLORS
     assert lab.wqs.system_wq.pwqs[0].nr_active == 0
