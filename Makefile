@@ -11,7 +11,6 @@ DEV_EXTRAS = report,explore,trio,dev
 SOURCES = asyncirq devices tests
 
 STOCK = traces/linux/a4-61-stock-e1000-icount
-REAL = --against traces/linux/b4-61-threadirqs-e1000-icount --against traces/linux/c4-61-rt-e1000-icount
 WHATIF = asyncirq whatif $(STOCK) --under stock,threadirqs,rt --out out/
 
 .PHONY: help run accuracy test lint conformance bench clean
@@ -29,7 +28,8 @@ run: $(VENV)/.run-ready
 	$(PY) -m $(WHATIF)
 
 accuracy: $(VENV)/.run-ready
-	$(PY) -m $(WHATIF) $(REAL)
+	$(PY) -m $(WHATIF) --against traces/linux/b4-61-threadirqs-e1000-icount
+	$(PY) -m $(WHATIF) --against traces/linux/c4-61-rt-e1000-icount
 
 test: lint
 	$(PY) -m pytest

@@ -6,6 +6,7 @@ rt=True)`` fills a ``KernelConfig``.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Final, Literal
 
 import msgspec
@@ -53,6 +54,28 @@ MAP_2_6: Final = VectorMap(
 )
 
 
+_RANGES: Final = (
+    ("hz", 1, 1_000_000),
+    ("softirq_max_restart", 1, 1_000_000),
+    ("softirq_max_time_ms", 0, 1_000_000),
+    ("ksoftirqd_nice", -20, 19),
+    ("forced_secondary_prio", 1, 99),
+    ("fifo_irq_prio", 1, 99),
+    ("napi_weight", 1, 1 << 20),
+    ("netdev_budget", 1, 1 << 20),
+    ("netdev_budget_usecs", 0, 1 << 31),
+    ("cfs_latency_ns", 1, 1 << 40),
+    ("cfs_min_granularity_ns", 1, 1 << 40),
+    ("cfs_wakeup_granularity_ns", 0, 1 << 40),
+    ("rr_slice_ns", 1, 1 << 40),
+    ("wq_max_active", 1, 1 << 20),
+    ("wq_cpu_intensive_us", 0, 1 << 31),
+    ("wq_watchdog_thresh_s", 0, 1 << 20),
+    ("hardirq_depth", 1, 15),
+)
+"""Name, least and greatest value of each number that has limits."""
+
+
 class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Policies of one kernel.
 
@@ -69,9 +92,10 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``ktimers_wake_in_hardirq``: it is woken when raised, not at the interrupt's exit.
     ``forced_secondary_prio``: FIFO priority of ``irq/N-s-name``. ``napi_threaded``: every NAPI polls in its own kthread.
     ``ttwu_queue``: wake-ups of an idle remote CPU go through its call-function queue. ``nohz_idle``: an idle CPU stops
-    its tick. ``cfs_*_ns``: the fair class at one CPU, scaled by ``1 + log2(cpus)``. ``lazy_preemption``: a fair
-    task gives way to another fair task only at the next tick or on the way to user mode (PREEMPT_LAZY, a choice at boot). ``fifo_irq_prio``: FIFO priority of
-    irq threads. ``netdev_budget`` packets and ``netdev_budget_usecs`` (0: two jiffies) bound one NET_RX round.
+    its tick. ``cfs_*_ns``: the fair class at one CPU, scaled by ``1 + log2(cpus)``. ``lazy_preemption``: a fair task gives
+    way to another fair task only at the next tick or on the way to user mode (PREEMPT_LAZY, a choice at boot).
+    ``fifo_irq_prio``: FIFO priority of irq threads. ``netdev_budget`` packets and ``netdev_budget_usecs`` (0: two jiffies)
+    bound one NET_RX round.
     ``wq_max_active``: default limit of a workqueue. ``wq_threads``: each workqueue has a thread of its own on every CPU, as
     before 2.6.36. ``wq_cpu_intensive_us``: a work item that runs so long stops holding others back (0: never); longer on a CPU of
     less than 4000 ``bogomips``. ``wq_bh``: there are workqueues that execute in softirqs (since 6.9). ``wq_rescuer_prefix``: a rescuer is
@@ -139,6 +163,12 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vectors: VectorMap = VectorMap()
     idt_per_cpu: bool = False
     bits: Literal[32, 64] = 64
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise UsageError(f"kernel: {name} is {value}, not in {low}..{high}", 22)
 
     @property
     def rt(self) -> bool:
@@ -229,7 +259,8 @@ def preset(release: str, *, threadirqs: bool = False, rt: bool = False, **overri
     fields.update(threadirqs=threadirqs or rt)
     for name in overrides:
         if name not in fields:
-            raise UsageError(f"KernelConfig has no field {name!r}")
+            near = get_close_matches(name, fields, 1)
+            raise UsageError(f"KernelConfig has no field {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     fields.update(overrides)
     try:
         return msgspec.convert(fields, KernelConfig)

@@ -118,8 +118,8 @@ class Costs:
         for name, value in overrides.items():
             if name not in cost_names():
                 raise UsageError(f"no cost is named {name!r}")
-            if value < 0:
-                raise UsageError(f"cost {name} is {value}, below 0 ns")
+            if not isinstance(value, int) or value < 0:
+                raise UsageError(f"cost {name} is {value!r}; it is a whole number of ns from 0 on")
             setattr(self, name, value)
 
 

@@ -40,8 +40,8 @@ class Entry:
     """The entry points of one machine.
 
     ``vector_irq[cpu][vector]`` finds the descriptor of a device vector. The hooks are the bodies of the system vectors:
-    ``timer`` (hrtimer interrupt), ``call_function``, ``irq_work``, ``nmi``; ``unused`` ends a vector that nobody has, and
-    ``unhandled[cpu]`` counts them.
+    ``timer`` (hrtimer interrupt), ``call_function``, ``irq_work``, ``nmi``, ``move_cleanup`` (where the vector map has a vector
+    for it); ``unused`` ends a vector that nobody has, and ``unhandled[cpu]`` counts them.
     """
 
     def __init__(self, softirq: Softirq, vector_irq: list[list[IrqDesc | None]]) -> None:
@@ -49,11 +49,13 @@ class Entry:
         self.sched = softirq.sched
         self.costs = softirq.costs
         self.trace = softirq.trace
+        self.map = self.sched.config.vectors
         self.vector_irq = vector_irq
         self.timer: Hook | None = None
         self.call_function: Hook | None = None
         self.irq_work: Hook | None = None
         self.nmi: Hook | None = None
+        self.move_cleanup: Hook | None = None
         self.unused: Callable[[Cpu, int], None] | None = None
         cpus = len(self.sched.cpus)
         self.unhandled = [0] * cpus
@@ -61,7 +63,7 @@ class Entry:
             vector: [0] * cpus
             for vector in (
                 NMI_VECTOR,
-                LOCAL_TIMER_VECTOR,
+                self.map.local_timer,
                 IRQ_WORK_VECTOR,
                 CALL_FUNCTION_SINGLE_VECTOR,
                 CALL_FUNCTION_VECTOR,
@@ -78,7 +80,7 @@ class Entry:
         """Fill the gates: system vectors first, then every free external one with the common or the spurious entry."""
         system = (
             (NMI_VECTOR, self.exc_nmi, "exc_nmi"),
-            (LOCAL_TIMER_VECTOR, self.sysvec_apic_timer_interrupt, "sysvec_apic_timer_interrupt"),
+            (self.map.local_timer, self.sysvec_apic_timer_interrupt, "sysvec_apic_timer_interrupt"),
             (IRQ_WORK_VECTOR, self.sysvec_irq_work, "sysvec_irq_work"),
             (CALL_FUNCTION_SINGLE_VECTOR, self.sysvec_call_function_single, "sysvec_call_function_single"),
             (CALL_FUNCTION_VECTOR, self.sysvec_call_function, "sysvec_call_function"),
@@ -86,9 +88,11 @@ class Entry:
         )
         for vector, handler, name in system:
             idt.set_gate(vector, Gate(handler, name))
+        if self.map.move_cleanup is not None:
+            idt.set_gate(self.map.move_cleanup, Gate(self.sysvec_irq_move_cleanup, "sysvec_irq_move_cleanup"))
         for vector in range(FIRST_EXTERNAL_VECTOR, 256):
             if idt.gates[vector] is None:
-                if vector < FIRST_SYSTEM_VECTOR:
+                if vector < self.map.first_system:
                     idt.set_gate(vector, Gate(self.common_interrupt, "asm_common_interrupt"))
                 else:
                     idt.set_gate(vector, Gate(self.spurious_interrupt, "asm_spurious_interrupt"))
@@ -231,6 +235,15 @@ class Entry:
             self.trace.irq_work_exit(cpu, vector)
         await self._leave_system(cpu)
 
+    async def sysvec_irq_move_cleanup(self, cpu: Cpu, vector: int) -> None:
+        """Free the vectors that moved interrupts left behind on this CPU. Linux: before 6.7."""
+        self.irq_enter(cpu)
+        cpu.lapic.eoi(cpu)
+        await cpu.spend(self.costs.sysvec_entry_ns)
+        if self.move_cleanup is not None:
+            await self.move_cleanup(cpu)
+        await self._leave_system(cpu)
+
     async def spurious_interrupt(self, cpu: Cpu, vector: int) -> None:
         """Count a spurious vector; 0xFF gets no EOI, another one only if it is in service. Linux: handle_spurious_interrupt()."""
         self.irq_enter(cpu)
@@ -254,3 +267,17 @@ class Entry:
         if self.nmi is not None:
             await self.nmi(cpu)
         cpu.preempt_count -= NMI_OFFSET + HARDIRQ_OFFSET
+
+
+class Entry32(Entry):
+    """The entry points of a 32-bit kernel, where a flow handler is called on the interrupt stack of its CPU.
+
+    Linux: arch/x86/kernel/irq_32.c execute_on_irq_stack(). Trace: irq_flow at the switch, while the debug switch is on.
+    """
+
+    async def common_interrupt(self, cpu: Cpu, vector: int) -> None:
+        """Run the flow handler of a device vector, after the switch of stacks unless an interrupt is on it already."""
+        desc = self.vector_irq[cpu.id][vector]
+        if desc is not None and desc.core.flow_trace is not None and not cpu.preempt_count & HARDIRQ_MASK:
+            desc.core.flow_trace.irq_flow(cpu, desc.irq, desc.name, "call_on_stack")
+        await super().common_interrupt(cpu, vector)

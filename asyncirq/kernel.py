@@ -6,6 +6,7 @@ softirq) is a callable that is set here, so this file is the map of all upcalls.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from asyncirq.board import Board
@@ -32,21 +33,22 @@ from asyncirq.entry import (
     CALL_FUNCTION_SINGLE_VECTOR,
     CALL_FUNCTION_VECTOR,
     IRQ_WORK_VECTOR,
-    LOCAL_TIMER_VECTOR,
     NMI_VECTOR,
     RESCHEDULE_VECTOR,
     SPURIOUS_APIC_VECTOR,
     Entry,
+    Entry32,
 )
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq import proc
 from asyncirq.irq.ipi import Ipi, SmpCall
 from asyncirq.irq.manage import IrqCore
+from asyncirq.irq.spread import create_affinity_masks
 from asyncirq.irqchip.ioapic import IoApicDomain, PinConfig
 from asyncirq.irqchip.lapic import LocalApics
 from asyncirq.irqchip.msi import MsiDomain, MsiTarget
-from asyncirq.irqchip.vector import VectorDomain
+from asyncirq.irqchip.vector import VectorDomain, expected_irqs
 from asyncirq.sched.core import Sched
 from asyncirq.sched.idle import Idle
 from asyncirq.sched.smpboot import Smpboot
@@ -87,10 +89,10 @@ class Kernel:
         self.irq = IrqCore(self.sched, self.softirq, debug=debug)
         self.apics = LocalApics(board.cpus)
         self.ipi = Ipi(self.sched, self.apics.send_ipi)
-        self.vectors = VectorDomain(self.irq)
+        self.vectors = VectorDomain(self.irq, system=False)
         self.ioapic = IoApicDomain(self.irq, self.vectors, board.ioapic)
         self.msi = MsiDomain(self.irq, self.vectors)
-        self.entry = Entry(self.softirq, self.vectors.vector_irq)
+        self.entry = (Entry if config.bits == 64 else Entry32)(self.softirq, self.vectors.vector_irq)
         self._messages = 0
         self._wire()
 
@@ -126,16 +128,19 @@ class Kernel:
         self.entry.call_function = self._call_function
         self.entry.irq_work = self.irq_work.irq_work_run
         self.entry.unused = self.vectors.handle_unused
+        self.entry.move_cleanup = self.vectors.move_cleanup
+        self.irq.msleep = self.sleep.msleep
 
     def boot(self) -> None:
         """Start the kernel, in Linux's order; no time passes. Linux: init/main.c start_kernel()."""
+        self.setup_gates()  # trap_init, init_IRQ
+        self.vectors.assign_system_vectors()
         for cpu in self.board.cpus:
-            self.entry.install(cpu.idt)  # trap_init, init_IRQ
             cpu.idt.freeze()
         for cpu in self.board.cpus:
             self.board.engine.resume(self.sched.new_idle(cpu, self.idle.cpu_idle).sim)
         for cpu in self.board.cpus:
-            self.board.setup_timer(cpu, LOCAL_TIMER_VECTOR)  # time_init
+            self.board.setup_timer(cpu, self.config.vectors.local_timer)  # time_init
             self.tick.start(cpu)
         for cpu in self.board.cpus:
             self.softirq_threads.spawn(cpu)  # early initcalls
@@ -144,6 +149,14 @@ class Kernel:
         self.workqueues.boot()
         for cpu in self.board.cpus:
             self.rcu.spawn(self.smpboot, cpu)
+
+    def setup_gates(self) -> None:
+        """Fill the gates: of one table that every CPU loads, or of one for each CPU."""
+        for cpu in self.board.cpus:
+            if cpu.id == 0 or self.config.idt_per_cpu:
+                self.entry.install(cpu.idt)
+            else:
+                cpu.idt = self.board.cpus[0].idt
 
     # --- upcalls with a body
 
@@ -178,7 +191,7 @@ class Kernel:
         config = PinConfig(level=level, active_low=active_low)
         irq = self.ioapic.find_mapping(gsi)
         if not irq:
-            return self.ioapic.create_mapping(gsi, arg=config)
+            return self.ioapic.create_mapping(gsi, arg=config, irq=gsi if gsi < self.config.vectors.legacy else -1)
         if self.irq.desc(irq).data.chip_data != config:
             raise UsageError(f"gsi {gsi} is wired otherwise already (irq {irq})", 22)
         return irq
@@ -187,6 +200,19 @@ class Kernel:
         """Return a new irq that is raised by messages of ``target``."""
         self._messages += 1
         return self.msi.create_mapping(self._messages, arg=target)
+
+    def alloc_spread_msis(self, targets: Sequence[MsiTarget], pre: int = 0, post: int = 0) -> list[int]:
+        """Return new irqs, one for each target: those between the first ``pre`` and last ``post`` spread over the CPUs for good.
+
+        Linux: pci_alloc_irq_vectors_affinity().
+        """
+        irqs = []
+        for target, affinity in zip(
+            targets, create_affinity_masks(len(targets), len(self.board.cpus), self.irq.default_affinity, pre, post), strict=True
+        ):
+            self._messages += 1
+            irqs.append(self.msi.create_mapping(self._messages, arg=target, affinity=affinity))
+        return irqs
 
     def start_thread(self, task: Task) -> None:
         """Make a new task ready from outside the model; a halted CPU is told by an interrupt."""
@@ -198,13 +224,16 @@ class Kernel:
         """Return the text of a file under /proc. Raises ``UsageError`` ENOENT for one that the model does not have."""
         name = path.removeprefix("/proc/")
         if name == "interrupts":
-            return proc.interrupts(self.irq, self._vector_counts(), {"ERR": self.irq.err_count})
+            expected = expected_irqs(len(self.board.ioapic.pins), len(self.board.cpus))
+            return proc.interrupts(self.irq, self._vector_counts(), {"ERR": self.irq.err_count}, expected)
         if name == "softirqs":
             return proc.softirqs(self.softirq.counts)
         if name == "net/softnet_stat":
             return self.softnet.softnet_stat()
+        if name == "irq/default_smp_affinity":
+            return proc.read_default_affinity(self.irq)
         parts = name.split("/")
-        if len(parts) == 3 and parts[0] == "irq" and parts[1].isdigit():
+        if len(parts) == 3 and parts[0] == "irq" and parts[1].isdigit() and int(parts[1]) in self.irq.descs:
             return proc.read_irq_file(self.irq, int(parts[1]), parts[2])
         raise UsageError(f"there is no {path} here", 2)
 
@@ -213,7 +242,7 @@ class Kernel:
         calls = [sum(pair) for pair in zip(counts[CALL_FUNCTION_VECTOR], counts[CALL_FUNCTION_SINGLE_VECTOR], strict=True)]
         return {
             "NMI": counts[NMI_VECTOR],
-            "LOC": counts[LOCAL_TIMER_VECTOR],
+            "LOC": counts[self.config.vectors.local_timer],
             "SPU": counts[SPURIOUS_APIC_VECTOR],
             "IWI": counts[IRQ_WORK_VECTOR],
             "RES": counts[RESCHEDULE_VECTOR],

@@ -63,8 +63,8 @@ class Machine:
         check: bool = False,
         debug: bool = False,
     ) -> None:
-        if not 1 <= cpus <= MAX_CPUS:
-            raise UsageError(f"a machine has 1 to {MAX_CPUS} CPUs, not {cpus}", 22)
+        if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:
+            raise UsageError(f"a machine has 1 to {MAX_CPUS} CPUs, not {cpus!r}", 22)
         self.config = preset(kernel) if isinstance(kernel, str) else kernel
         self.costs = costs if costs is not None else Costs()
         self.engine = Engine(seed, policy, inline)
@@ -85,6 +85,7 @@ class Machine:
         self.irq = self.kernel.irq
         self.cpus = self.board.cpus
         self._closed = False
+        self._entered = False
         if self.trace is not None:
             self.driver.on_slice = self.trace.flush
         if check:
@@ -95,6 +96,7 @@ class Machine:
 
     async def __aenter__(self) -> Machine:
         await self.driver.executor.start()
+        self._entered = True
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -102,12 +104,14 @@ class Machine:
 
     async def run_for(self, ns: int) -> None:
         """Run for ``ns`` of virtual time. Raises what the model raises: a handler's own exception, ``KernelBug``, ``SimulationStalled``."""
-        if ns < 0:
-            raise UsageError(f"a machine cannot run for {ns} ns", 22)
+        if not isinstance(ns, int) or ns < 0:
+            raise UsageError(f"a machine cannot run for {ns!r} ns: it is a whole number from 0 on", 22)
+        self._check_entered()
         await self.driver.run_until(self.engine.now + ns)
 
     async def run_until(self, condition: Callable[[], bool], timeout_ns: int | None = None) -> bool:
         """Run until ``condition()`` holds, looked at after every step; return False if ``timeout_ns`` passed first."""
+        self._check_entered()
         until = FOREVER if timeout_ns is None else self.engine.now + timeout_ns
         if not condition():
             await self.driver.run_until(until, condition)
@@ -121,6 +125,10 @@ class Machine:
         await self.driver.close()
         if self.trace is not None:
             self.trace.close()
+
+    def _check_entered(self) -> None:
+        if not self._entered:
+            raise UsageError("enter the machine first: async with Machine(...) as m")
 
     # --- what is on it
 

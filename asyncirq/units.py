@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NewType
 
+from asyncirq.errors import UsageError
+
 Pin = NewType("Pin", int)
 """Input of a controller that a wire is soldered to."""
 Hwirq = NewType("Hwirq", int)
@@ -24,24 +26,30 @@ NSEC_PER_MSEC: Final = 1_000_000
 NSEC_PER_SEC: Final = 1_000_000_000
 
 
+def _whole(n: int) -> int:
+    if not isinstance(n, int):
+        raise UsageError(f"{n!r} is no whole number: take the smaller unit for a fraction")
+    return n
+
+
 def ns(n: int) -> int:
     """Return ``n`` nanoseconds as nanoseconds (for symmetry in tables of costs)."""
-    return n
+    return _whole(n)
 
 
 def us(n: int) -> int:
     """Return ``n`` microseconds in nanoseconds."""
-    return n * NSEC_PER_USEC
+    return _whole(n) * NSEC_PER_USEC
 
 
 def ms(n: int) -> int:
     """Return ``n`` milliseconds in nanoseconds."""
-    return n * NSEC_PER_MSEC
+    return _whole(n) * NSEC_PER_MSEC
 
 
 def sec(n: int) -> int:
     """Return ``n`` seconds in nanoseconds."""
-    return n * NSEC_PER_SEC
+    return _whole(n) * NSEC_PER_SEC
 
 
 def format_ns(value: int) -> str:

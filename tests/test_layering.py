@@ -32,8 +32,8 @@ KERNEL: Final = frozenset((*BASE, *CHAIN, "board", "kernel"))
 
 ALLOWED: Final = MappingProxyType(
     {
-        "units": frozenset[str](),
-        "errors": frozenset({"units"}),
+        "units": frozenset({"errors"}),
+        "errors": frozenset[str](),
         "costs": frozenset({"units", "errors"}),
         "config": frozenset({"units", "errors", "costs"}),
         "trace": frozenset({"units", "errors"}),

@@ -114,7 +114,7 @@ def test_durations(value: object, ns: int) -> None:
         (EMPTY + '[machine]\npolicies = { hz = "x" }\n', "s.toml: machine: kernel: Expected `int`, got `str`"),
         (EMPTY + '[machine]\nexecutor = "threads"\n', "s.toml: machine.executor: invalid enum value 'threads'"),
         (EMPTY + "[costs]\nbogus_ns = 1\n", "s.toml: costs: no cost is named 'bogus_ns'"),
-        (EMPTY + "[costs]\ntick_ns = -1\n", "s.toml: costs: cost tick_ns is -1, below 0 ns"),
+        (EMPTY + "[costs]\ntick_ns = -1\n", "s.toml: costs: cost tick_ns is -1; it is a whole number of ns from 0 on"),
         (EMPTY + "[[device]]\n", "s.toml: device[0].type: missing"),
         (EMPTY + '[[device]]\ntype = "modem"\n', "s.toml: device[0].type: invalid value 'modem'"),
         (EMPTY + '[[device]]\ntype = "e1000"\nspeed = 1\n', "s.toml: device[0].speed: unknown key"),

@@ -283,10 +283,10 @@ class NapiCore:
         repeat = data.repeat
         while True:
             if not todo:
-                if repeat or self._always_raises or data.rps_ipi_list:
+                if repeat or data.rps_ipi_list:
                     break
                 data.in_net_rx_action = False
-                if not data.poll_list:
+                if not data.poll_list or self._always_raises:
                     return
                 data.in_net_rx_action = True
                 self._take(data)

@@ -100,7 +100,7 @@ class ManagedWorkqueues(Administration):
             self.bh.boot()
         for wq in self.workqueues:
             if wq.rescuer is not None:
-                self.sched.start_now(wq.rescuer.task)
+                self._start_now(wq.rescuer.task)
         thresh_s = self.sched.config.wq_watchdog_thresh_s
         if thresh_s and self.timers is not None:
             WqWatchdog(self, self.timers, thresh_s).start(self.sched.cpus[0])
@@ -121,7 +121,7 @@ class ManagedWorkqueues(Administration):
         if flags & WQ_MEM_RECLAIM:
             wq.rescuer = Rescuer(wq.pwqs[0].pool, wq)
             if self.booted:
-                self.sched.start_now(wq.rescuer.task)
+                self._start_now(wq.rescuer.task)
         self.workqueues.append(wq)
         return wq
 

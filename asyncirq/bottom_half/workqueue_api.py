@@ -195,6 +195,13 @@ class DelayedQueueing(ABC):
     async def _enqueue(self, cpu: Cpu, req_cpu: int, wq: Workqueue, work: Work) -> None:
         """Put an item, whose pending bit is set, into its queue; interrupts are off."""
 
+    def _start_now(self, task: Task) -> None:
+        """Make a new thread ready without a waker: at boot, or for a workqueue made later, when an idle CPU is told to look."""
+        self.sched.start_now(task)
+        cpu = task.cpu
+        if self.sched.engine.now and self.sched.rqs[cpu.id].curr.is_idle:
+            self.sched.send_reschedule(cpu, cpu.id)
+
     async def _queue_delayed(self, cpu: Cpu, wq: Workqueue, work: DelayedWork, delay: int, target: int) -> None:
         work.wq = wq
         work.req_cpu = target

@@ -69,7 +69,7 @@ class ManagedState(Workqueues):
 
     def _first_worker(self, pool: WorkerPool) -> None:
         if not pool.workers:
-            self.sched.start_now(Worker(pool).task)
+            self._start_now(Worker(pool).task)
 
     def bound_pool(self, cpu: int, nice: int) -> WorkerPool:
         """Return the pool of a CPU and a nice value."""

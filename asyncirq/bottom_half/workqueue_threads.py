@@ -256,7 +256,7 @@ class ThreadWorkqueues(WorkThreads):
     def _start(self, wq: Workqueue) -> None:
         for cwq in wq.cpu_wq:
             if self.online >> cwq.cpu & 1:
-                self.sched.start_now(self._make_thread(cwq).task)
+                self._start_now(self._make_thread(cwq).task)
 
     def create_workqueue(self, name: str, single: bool = False) -> Workqueue:
         """Make a workqueue with a thread on each CPU, or with one alone. Raises ``UsageError`` for a name above ten characters."""

@@ -217,10 +217,10 @@ class IrqDesc:
     __slots__ = (
         "action",
         "activated",
-        "armed_flow",
         "affinity",
         "affinity_hint",
         "affinity_set",
+        "armed_flow",
         "autodetect",
         "can_reserve",
         "chip",

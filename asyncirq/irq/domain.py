@@ -14,6 +14,7 @@ from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.core import EINVAL, KERN_WARNING, IrqTable
 from asyncirq.irq.desc import IRQ_TYPE_NONE, IrqData
+from asyncirq.irq.spread import AffinityDesc
 from asyncirq.irq.state import irq_deactivate, set_trigger_type
 
 
@@ -21,7 +22,7 @@ class IrqDomain:
     """The interrupts of one controller. ``size`` makes it linear, 0 a tree; ``parent`` puts it into a hierarchy.
 
     A controller's driver overrides ``alloc`` (set chip, flow handler and chip data), ``free``, ``activate`` and
-    ``deactivate``; each of them sees this domain's ``IrqData``.
+    ``deactivate``; each of them sees this domain's ``IrqData``. ``pm_users`` counts the lines that keep it powered.
     """
 
     def __init__(self, core: IrqTable, name: str, size: int = 0, parent: IrqDomain | None = None) -> None:
@@ -29,6 +30,7 @@ class IrqDomain:
         self.name = name
         self.size = size
         self.parent = parent
+        self.pm_users = 0
         self._linear = [0] * size
         self._tree: dict[int, int] = {}
 
@@ -47,6 +49,14 @@ class IrqDomain:
     def deactivate(self, cpu: Cpu, data: IrqData) -> None:
         """Undo ``activate``."""
 
+    def pm_get(self) -> None:
+        """Keep the controller powered: one of its lines is in use. Linux: irq_chip_pm_get()."""
+        self.pm_users += 1
+
+    def pm_put(self) -> None:
+        """Undo one ``pm_get``."""
+        self.pm_users -= 1
+
     # --- mappings
 
     def find_mapping(self, hwirq: int) -> int:
@@ -55,8 +65,12 @@ class IrqDomain:
             return self._linear[hwirq] if 0 <= hwirq < self.size else 0
         return self._tree.get(hwirq, 0)
 
-    def create_mapping(self, hwirq: int, kind: int = IRQ_TYPE_NONE, arg: Any = None, irq: int = -1) -> int:
+    def create_mapping(
+        self, hwirq: int, kind: int = IRQ_TYPE_NONE, arg: Any = None, irq: int = -1, affinity: AffinityDesc | None = None
+    ) -> int:
         """Return the irq of a hwirq, made now if there is none; ``irq`` asks for a number, ``kind`` is the trigger.
+
+        ``affinity`` is where the interrupt shall go from the start, managed by the kernel or not.
 
         A second mapping with another trigger is refused with a message and 0. Raises ``UsageError`` for a hwirq that
         the domain does not have, or whatever ``alloc`` raises.
@@ -68,6 +82,9 @@ class IrqDomain:
             raise UsageError(f"hwirq {hwirq} is not in domain {self.name} (0..{self.size - 1})", EINVAL)
         desc = self.core.alloc_desc(irq)
         desc.data.hwirq = hwirq
+        if affinity is not None:
+            desc.affinity, desc.managed = affinity.mask, affinity.managed
+            desc.affinity_set = not affinity.managed
         data = desc.data
         domain: IrqDomain | None = self
         while domain is not None:

@@ -7,8 +7,10 @@
 | level | mask ack [ ] unmask | mask ack [ ] | mask ack |
 | edge | ack [ ] | ack [ ] | mask ack, pending |
 | fasteoi | [ ] eoi | mask [ ] eoi | mask eoi, pending |
-| simple | [ ] | [ ] | pending |
+| edge_eoi | [ ] eoi | [ ] eoi | eoi, pending |
+| simple, untracked | [ ] | [ ] | pending |
 | percpu | ack [ ] eoi | | |
+| fasteoi_nmi | [ ] eoi | | |
 
 A second edge while the first is handled on another CPU masks, marks pending and leaves; the first CPU unmasks and runs
 the actions again. A second level finds the line masked. A second fasteoi interrupt only gets its EOI: it is lost unless
@@ -72,15 +74,32 @@ async def handle_edge_irq(cpu: Cpu, desc: IrqDesc) -> None:
         cost = 0
 
 
+async def handle_edge_eoi_irq(cpu: Cpu, desc: IrqDesc) -> None:
+    """Handle an edge on a controller that needs an EOI: as ``handle_edge_irq``, without mask and ack. Linux: PowerPC alone."""
+    if (desc.inprogress and not await _may_run(cpu, desc)) or not _has_actions(desc):
+        desc.pending = True
+    else:
+        desc.kstat_irqs[cpu.id] += 1
+        desc.tot_count += 1
+        while desc.action is not None:
+            await handle_irq_event(cpu, desc)
+            if not desc.pending or desc.disabled:
+                break
+    note(cpu, desc, "eoi")
+    cost = desc.chip.irq_eoi(cpu, desc.data)
+    if cost:
+        await cpu.spend(cost)
+
+
 async def handle_fasteoi_irq(cpu: Cpu, desc: IrqDesc) -> None:
     """Handle an interrupt whose controller needs one EOI at the end and does the rest itself."""
     if desc.inprogress and not await _may_run(cpu, desc):
         if desc.needs_resend:
             desc.pending = True
-        await _eoi_unhandled(cpu, desc, 0)
+        await eoi_unhandled(cpu, desc, 0)
         return
     if not _has_actions(desc):
-        await _eoi_unhandled(cpu, desc, mask_irq(cpu, desc))
+        await eoi_unhandled(cpu, desc, mask_irq(cpu, desc))
         return
     desc.kstat_irqs[cpu.id] += 1
     desc.tot_count += 1
@@ -192,6 +211,26 @@ def percpu_mask(cpu: Cpu, desc: IrqDesc) -> int:
     return chip.irq_disable(cpu, desc.data) if chip.has_disable else chip.irq_mask(cpu, desc.data)
 
 
+async def handle_fasteoi_nmi(cpu: Cpu, desc: IrqDesc) -> None:
+    """Handle a non-maskable interrupt: its one action and the EOI, without a look at any state. Trace: irq_handler_entry, exit."""
+    desc.kstat_irqs[cpu.id] += 1
+    action = desc.action
+    assert action is not None
+    trace = desc.core.trace
+    cause = cpu.cause
+    if trace is not None:
+        cpu.cause = trace.irq_handler_entry(cpu, desc.irq, action.name)
+    ret = await action.handler(cpu, desc.irq, action.dev_id)
+    if trace is not None:
+        trace.irq_handler_exit(cpu, desc.irq, ret)
+    cpu.cause = cause
+    cost = desc.core.costs.irq_return_ns
+    if desc.chip.has_eoi:
+        cost += desc.chip.irq_eoi(cpu, desc.data)
+    if cost:
+        await cpu.spend(cost)
+
+
 async def handle_bad_irq(cpu: Cpu, desc: IrqDesc) -> None:
     """Take note of an interrupt that nobody wired up. Linux: kernel/irq/handle.c handle_bad_irq(), ack_bad_irq()."""
     core = desc.core
@@ -219,7 +258,8 @@ async def _may_run(cpu: Cpu, desc: IrqDesc) -> bool:
     return await wait_for_poll(cpu, desc)
 
 
-async def _eoi_unhandled(cpu: Cpu, desc: IrqDesc, cost: int) -> None:
+async def eoi_unhandled(cpu: Cpu, desc: IrqDesc, cost: int) -> None:
+    """Write EOI for an interrupt that no handler saw, after ``cost`` ns of register writes, unless the chip wants none."""
     if not desc.chip.flags & IRQCHIP_EOI_IF_HANDLED:
         note(cpu, desc, "eoi")
         cost += desc.chip.irq_eoi(cpu, desc.data)

@@ -45,9 +45,12 @@ class CpuMap:
 
 
 class IrqMatrix:
-    """Vectors ``start`` to ``end - 1`` of every CPU. ``cpus[0]`` is who the trace says did it, unless told."""
+    """Vectors ``start`` to ``end - 1`` of every CPU. ``cpus[0]`` is who the trace says did it, unless told.
 
-    def __init__(self, cpus: Sequence[Cpu], start: int, end: int, trace: Recorder | None) -> None:
+    With a ``step`` above 1 the vectors are taken in leaps, from ``start`` and then from one higher, to spread them.
+    """
+
+    def __init__(self, cpus: Sequence[Cpu], start: int, end: int, trace: Recorder | None, step: int = 1) -> None:
         self.start = start
         self.end = end
         self.maps = [CpuMap() for _ in cpus]
@@ -60,6 +63,7 @@ class IrqMatrix:
         self._range = (1 << end) - (1 << start)
         self._cpus = cpus
         self._trace = trace
+        self._order = [bit for first in range(start, start + step) for bit in range(first, end, step)] if step > 1 else []
 
     # --- decide
 
@@ -114,6 +118,35 @@ class IrqMatrix:
         self.global_available -= cm.available
         if self._trace is not None:
             self._trace.irq_matrix_offline(self._cpus[0], *self._totals())
+
+    def assign(self, cpu: int, bit: int) -> None:
+        """Give a CPU's vector to whoever had it before the matrix was made. Raises ``InternalError`` for one in use."""
+        cm = self.maps[cpu]
+        if (cm.alloc_map | self.system_map) >> bit & 1:
+            raise InternalError(f"vector {bit} of CPU{cpu} is assigned but was not free")
+        cm.alloc_map |= 1 << bit
+        cm.allocated += 1
+        cm.available -= 1
+        self.total_allocated += 1
+        self.global_available -= 1
+        if self._trace is not None:
+            self._emit(self._trace.irq_matrix_assign, bit, cpu)
+
+    def show(self) -> str:
+        """Return the state of the matrix as text: totals, each CPU's counts, the system vectors. Linux: irq_matrix_debug_show()."""
+        system = [bit for bit in range(self.system_map.bit_length()) if self.system_map >> bit & 1]
+        lines = [
+            f"Online bitmaps: {self.online_maps:>8}",
+            f"Global available: {self.global_available:>6}",
+            f"Global reserved: {self.global_reserved:>7}",
+            f"Total allocated: {self.total_allocated:>7}",
+            f"System: {len(system)}: {','.join(str(bit) for bit in system)}",
+            " | CPU | avl | man | mac | act | vectors",
+        ]
+        for cpu, cm in enumerate(self.maps):
+            taken = ",".join(str(bit) for bit in range(cm.alloc_map.bit_length()) if cm.alloc_map >> bit & 1)
+            lines.append(f"   {cpu:>4}  {cm.available:>4}  {cm.managed:>4}  {cm.managed_allocated:>4} {cm.allocated:>4}  {taken}")
+        return "".join(f"{line}\n" for line in lines)
 
     # --- managed vectors
 
@@ -191,6 +224,8 @@ class IrqMatrix:
             raise UsageError(f"no vector is left on CPUs {mask:#x}", ENOSPC)
         cm = self.maps[cpu]
         bit = (free & -free).bit_length() - 1
+        if self._order:
+            bit = next(bit for bit in self._order if free >> bit & 1)
         cm.alloc_map |= 1 << bit
         cm.allocated += 1
         cm.available -= 1

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.core import EINVAL, KERN_ERR, KERN_WARNING, IrqTable
-from asyncirq.irq.desc import IRQF_NO_SUSPEND, IRQF_PERCPU, IRQF_TIMER, Handler, IrqAction
+from asyncirq.irq.desc import IRQF_NO_SUSPEND, IRQF_PERCPU, IRQF_TIMER, Handler, IrqAction, IrqDesc
 from asyncirq.irq.flow import percpu_mask
+from asyncirq.irq.pm import install_pm_action, remove_pm_action
+from asyncirq.irq.proc_dir import register_handler_proc, register_irq_proc
 from asyncirq.irq.state import irq_activate, set_trigger
 
 
@@ -41,6 +43,17 @@ class PercpuTable(IrqTable):
         if desc.chip is self.no_irq_chip:
             raise UsageError(f"irq {irq} has no controller", 38)
         action = IrqAction(irq, handler, None, flags | IRQF_PERCPU | IRQF_NO_SUSPEND, name, None)
+        if desc.data.domain is not None:
+            desc.data.domain.pm_get()
+        try:
+            return self._setup_percpu(desc, action, instances, affinity)
+        except UsageError:
+            if desc.data.domain is not None:
+                desc.data.domain.pm_put()
+            raise
+
+    def _setup_percpu(self, desc: IrqDesc, action: IrqAction, instances: Sequence[object], affinity: int | None) -> IrqAction:
+        irq, name = desc.irq, action.name
         action.percpu_dev_id = tuple(instances)
         action.affinity = self.sched.all_cpus if affinity is None else affinity
         last: IrqAction | None = None
@@ -59,6 +72,9 @@ class PercpuTable(IrqTable):
             desc.action = action
         else:
             last.next = action
+        install_pm_action(self, desc, action)
+        register_irq_proc(self.cpus[0], desc)
+        register_handler_proc(self.cpus[0], desc, action)
         return action
 
     def enable_percpu_irq(self, cpu: Cpu, irq: int, kind: int = 0) -> int:
@@ -96,4 +112,7 @@ class PercpuTable(IrqTable):
             desc.action = action.next
         else:
             before.next = action.next
+        remove_pm_action(desc, action)
+        if desc.data.domain is not None:
+            desc.data.domain.pm_put()
         return action.name

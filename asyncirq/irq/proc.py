@@ -40,10 +40,13 @@ POSTED_ROWS: Final = (
 SOFTIRQ_NAMES: Final = ("HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU")
 
 
-def interrupts(core: IrqTable, counts: Mapping[str, Sequence[int]], totals: Mapping[str, int] | None = None) -> str:
-    """Return /proc/interrupts. ``counts`` holds the architecture's rows by label (missing: 0), ``totals`` ERR and MIS."""
+def interrupts(core: IrqTable, counts: Mapping[str, Sequence[int]], totals: Mapping[str, int] | None = None, nr_irqs: int = 0) -> str:
+    """Return /proc/interrupts. ``counts`` holds the architecture's rows by label (missing: 0), ``totals`` ERR and MIS.
+
+    The labels are as wide as the number of irqs that the machine expects, ``nr_irqs``, or has.
+    """
     online = [cpu.id for cpu in core.cpus if core.online_mask >> cpu.id & 1]
-    width = max(3, len(str(max(core.descs, default=0))))
+    width = max(3, len(str(max(nr_irqs, max(core.descs, default=0) + 1))))
     lines = [" " * (width + 8) + "".join(f"CPU{cpu:<8}" for cpu in online)]
     for desc in core.all_descs():
         if not desc.hidden and (desc.action is not None or any(desc.kstat_irqs)):
@@ -152,6 +155,19 @@ def read_irq_file(core: IrqTable, irq: int, file: str) -> str:
     if file not in values:
         raise UsageError(f"there is no /proc/irq/{irq}/{file}", 2)
     return values[file] + "\n"
+
+
+def read_default_affinity(core: IrqTable) -> str:
+    """Return /proc/irq/default_smp_affinity: where a line goes that nobody has placed."""
+    return format_mask(core.default_affinity, len(core.cpus)) + "\n"
+
+
+def write_default_affinity(core: IrqTable, text: str) -> None:
+    """Write /proc/irq/default_smp_affinity. Raises ``UsageError`` EINVAL for no mask, or one without an online CPU."""
+    mask = parse_mask(text) & core.sched.all_cpus
+    if not mask & core.online_mask:
+        raise UsageError(f"default affinity {text.strip()} names no online CPU", EINVAL)
+    core.default_affinity = mask
 
 
 async def write_irq_file(core: IrqCore, context: Context, irq: int, file: str, text: str) -> None:

@@ -26,7 +26,7 @@ from asyncirq.irq.desc import (
     IrqAction,
     IrqDesc,
 )
-from asyncirq.irq.state import enable_depth, irq_activate, irq_startup, set_trigger, set_trigger_type
+from asyncirq.irq.state import enable_depth, irq_activate, irq_startup, note, set_trigger, set_trigger_type
 from asyncirq.irq.thread import make_default_primary, nested_primary_handler, setup_forced_threading, setup_irq_thread
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def install_action(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction) -
             set_trigger_type(desc, action.flags & IRQF_TRIGGER_MASK)
         cost = 0
         last.next = action
+    note(cpu, desc, f"linked {action.name}")
     desc.irq_count = 0
     desc.irqs_unhandled = 0
     if last is not None and desc.spurious_disabled:
@@ -106,6 +107,7 @@ def install_action(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction) -
 
 def _install_first(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction) -> int:
     """Start a line up for its first action, with the chip's resources, which are given back if that fails."""
+    note(cpu, desc, "request_resources")
     error = desc.chip.irq_request_resources(desc.data)
     if error:
         text = f"Failed to request resources for {action.name} (irq {desc.irq}) on irqchip {desc.chip.name}"
@@ -131,7 +133,10 @@ def _check_sharers(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction) -
         core.printk(cpu, 3, text)
         raise UsageError(text, EINVAL)
     trigger = desc.trigger if desc.trigger_set else action.flags & IRQF_TRIGGER_MASK
-    agreed = bool(old.flags & action.flags & IRQF_SHARED) and trigger == action.flags & IRQF_TRIGGER_MASK
+    wanted = action.flags & IRQF_TRIGGER_MASK
+    if core.config.share_trigger == "request":
+        trigger = old.flags & IRQF_TRIGGER_MASK
+    agreed = bool(old.flags & action.flags & IRQF_SHARED) and trigger == wanted
     if old.flags & IRQF_ONESHOT and action.flags & IRQF_COND_ONESHOT:
         action.flags |= IRQF_ONESHOT
     if not agreed or (old.flags ^ action.flags) & (IRQF_ONESHOT | IRQF_PERCPU):
@@ -139,6 +144,8 @@ def _check_sharers(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction) -
         if not action.flags & IRQF_PROBE_SHARED:
             core.printk(cpu, 3, text)
         raise UsageError(text, EBUSY)
+    if wanted and desc.trigger_set and wanted != desc.trigger:
+        core.printk(cpu, 4, f"irq {desc.irq} uses trigger mode {desc.trigger}; requested {wanted}")
     taken = old.thread_mask
     while old.next is not None:
         old = old.next
@@ -151,7 +158,7 @@ def _take_oneshot_bit(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction
         if taken == ALL_SHARERS:
             raise UsageError(f"irq {desc.irq} has 64 one-shot sharers already, {action.name} is one too many", EBUSY)
         action.thread_mask = ~taken & (taken + 1)
-    elif action.default_primary and not desc.chip.flags & IRQCHIP_ONESHOT_SAFE:
+    elif action.default_primary and not desc.chip.flags & IRQCHIP_ONESHOT_SAFE and core.config.oneshot_check:
         text = f"Threaded irq requested with handler=NULL and !ONESHOT for {action.name} (irq {desc.irq})"
         core.printk(cpu, 3, text)
         raise UsageError(text, EINVAL)
@@ -162,7 +169,8 @@ def _first_action(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction, ki
         error = set_trigger(cpu, desc, kind)
         if error:
             raise UsageError(f"Setting trigger mode {kind} for irq {desc.irq} failed", -error)
-    error = irq_activate(cpu, desc)
+    # A managed line's CPUs may all be offline: it is activated when it starts.
+    error = 0 if desc.managed else irq_activate(cpu, desc)
     if error:
         raise UsageError(f"irq {desc.irq} of {action.name} could not be activated", -error)
     flags = action.flags
@@ -178,6 +186,10 @@ def _first_action(core: IrqTable, cpu: Cpu, desc: IrqDesc, action: IrqAction, ki
     if flags & IRQF_NOBALANCING:
         desc.nobalancing = True
     if flags & IRQF_NO_AUTOEN or desc.noautoen:
+        if flags & IRQF_SHARED and not core.warned_noautoen:
+            # A sharer might come while it is off and wait for ever.
+            core.warned_noautoen = True
+            core.printk(cpu, 4, f"irq {desc.irq}: {action.name} shares a line that is not enabled by its request")
         desc.depth = 1
         return 0
     return irq_startup(cpu, desc, resend=True)

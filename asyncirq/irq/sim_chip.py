@@ -11,8 +11,24 @@ from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.chip import SET_MASK_OK, IrqChip
 from asyncirq.irq.desc import IrqData
+from asyncirq.sched.task import Task
 
-OPTIONAL: Final = ("startup", "shutdown", "enable", "disable", "mask_ack", "retrigger", "active", "set_affinity", "set_type")
+OPTIONAL: Final = (
+    "startup",
+    "shutdown",
+    "enable",
+    "disable",
+    "mask_ack",
+    "retrigger",
+    "active",
+    "set_affinity",
+    "set_type",
+    "get_state",
+    "set_state",
+    "set_wake",
+    "nmi_setup",
+    "bus_lock",
+)
 
 
 class IrqSimControl(IrqChip):
@@ -25,8 +41,11 @@ class IrqSimControl(IrqChip):
         self.calls: list[tuple[str, int]] = []
         self.retriggered: list[int] = []
         self.active: set[int] = set()
+        self.states: dict[tuple[int, int], bool] = {}
         self.affinity_error = 0
         self.type_error = 0
+        self.wake_error = 0
+        self.nmi_error = 0
         for operation in OPTIONAL:
             setattr(self, f"has_{operation}", operation in also)
         for operation in also:
@@ -68,13 +87,28 @@ class IrqSimControl(IrqChip):
     def irq_get_active(self, cpu: Cpu, data: IrqData) -> bool:
         return data.irq in self.active
 
+    def irq_get_irqchip_state(self, cpu: Cpu, data: IrqData, which: int) -> bool:
+        return self.states.get((data.irq, which), False)
+
+    def irq_set_irqchip_state(self, cpu: Cpu, data: IrqData, which: int, value: bool) -> int:
+        self.states[data.irq, which] = value
+        return 0
+
+    def irq_set_wake(self, data: IrqData, on: bool) -> int:
+        self._call(f"set_wake {int(on)}", data)
+        return self.wake_error
+
+    def irq_nmi_setup(self, data: IrqData) -> int:
+        self._call("nmi_setup", data)
+        return self.nmi_error
+
 
 class IrqSim(IrqSimControl):
     """A chip that records its calls as ``(operation, irq)`` in ``calls``; they take ``ns`` each.
 
     It has ack, mask, unmask and eoi; ``also`` names further operations. ``retriggered`` holds the irqs that were to be
-    sent again, ``active`` those that the hardware still has in service; ``affinity_error`` and ``type_error`` are what
-    the two setters return when they are to fail.
+    sent again, ``active`` those that the hardware still has in service, ``states`` what was written as ``(irq, which)``; the
+    ``*_error`` are what the setters return when they are to fail.
     """
 
     def taken(self) -> list[str]:
@@ -97,3 +131,12 @@ class IrqSim(IrqSimControl):
 
     def irq_eoi(self, cpu: Cpu, data: IrqData) -> int:
         return self._call("eoi", data)
+
+    def irq_nmi_teardown(self, data: IrqData) -> None:
+        self._call("nmi_teardown", data)
+
+    async def irq_bus_lock(self, task: Task, data: IrqData) -> None:
+        self._call("bus_lock", data)
+
+    async def irq_bus_sync_unlock(self, task: Task, data: IrqData) -> None:
+        self._call("bus_sync_unlock", data)

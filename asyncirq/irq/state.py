@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.affinity import setup_affinity
-from asyncirq.irq.chip import IRQCHIP_AFFINITY_PRE_STARTUP, IRQCHIP_EOI_THREADED, IRQCHIP_SET_TYPE_MASKED
+from asyncirq.irq.chip import IRQCHIP_AFFINITY_PRE_STARTUP, IRQCHIP_EOI_THREADED, IRQCHIP_SET_TYPE_MASKED, SET_MASK_OK_NOCOPY
 from asyncirq.irq.desc import IRQ_TYPE_LEVEL_MASK, IRQ_TYPE_SENSE_MASK, IrqData, IrqDesc
 from asyncirq.irq.resend import check_irq_resend, clear_irq_resend
 
@@ -170,6 +170,7 @@ def irq_activate(cpu: Cpu, desc: IrqDesc, reserve: bool = False) -> int:
                     undo.domain.deactivate(cpu, undo)
                 return error
             done.append(data)
+    note(cpu, desc, "activate")
     desc.activated = True
     return 0
 
@@ -195,8 +196,12 @@ def set_trigger(cpu: Cpu, desc: IrqDesc, kind: int) -> int:
     if masked_here:
         mask_irq(cpu, desc)
     kind &= IRQ_TYPE_SENSE_MASK
+    note(cpu, desc, f"set_type {kind}")
     error = chip.irq_set_type(cpu, desc.data, kind)
-    if not error:
+    if error == SET_MASK_OK_NOCOPY:
+        # The chip has recorded what it made of it.
+        error = 0
+    elif not error:
         set_trigger_type(desc, kind)
         desc.level = bool(kind & IRQ_TYPE_LEVEL_MASK)
     else:

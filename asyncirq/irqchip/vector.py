@@ -12,32 +12,50 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from asyncirq.errors import InternalError, UsageError
+from asyncirq.errors import InternalError, KernelBug, UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.affinity import irq_move_irq
 from asyncirq.irq.chip import SET_MASK_OK, IrqChip
-from asyncirq.irq.core import KERN_EMERG, KERN_WARNING, IrqTable
+from asyncirq.irq.core import KERN_EMERG, KERN_WARNING, NR_LEGACY_IRQS, IrqTable
 from asyncirq.irq.desc import IrqData, IrqDesc
 from asyncirq.irq.domain import IrqDomain
 from asyncirq.irq.matrix import IrqMatrix
+from asyncirq.irq.ratelimit import Ratelimit
 
+NR_VECTORS: Final = 256
 FIRST_EXTERNAL_VECTOR: Final = 0x20
 IA32_SYSCALL_VECTOR: Final = 0x80
-FIRST_SYSTEM_VECTOR: Final = 0xEB
-LOCAL_TIMER_VECTOR: Final = 0xEC
 MANAGED_IRQ_SHUTDOWN_VECTOR: Final = 0xEF
-SYSTEM_VECTORS: Final = (0x80, 0xEC, 0xEF, 0xF6, 0xF7, 0xF8, 0xF9, 0xFA, 0xFB, 0xFC, 0xFD, 0xFE, 0xFF)
-"""What no device gets: the system call gate and the vectors of the kernel itself."""
 NO_VECTOR: Final = 0
+CASCADE_IRQ: Final = 2
+"""The legacy irq that joins the two halves of the first controller: never delivered."""
+
+
+def expected_irqs(pins: int, cpus: int) -> int:
+    """Return how many irqs a machine with so many wired pins expects, messages included. Linux: arch_probe_nr_irqs()."""
+    messages = 16 * pins if pins > NR_LEGACY_IRQS else 8 * cpus
+    return min(256 * cpus, pins + NR_LEGACY_IRQS + 8 * cpus + messages)
 
 
 class VectorData:
     """What the vector domain keeps for one interrupt. ``vector`` 0 means none; ``prev_*`` is what it moved away from.
 
     ``move_in_progress``: nothing has arrived on the new CPU yet. ``cleanup``: the old vector waits for its last tick.
+    ``fixed``: a legacy irq, whose vector stays even while it is not active.
     """
 
-    __slots__ = ("apic_id", "cleanup", "cpu", "has_reserved", "is_managed", "move_in_progress", "prev_cpu", "prev_vector", "vector")
+    __slots__ = (
+        "apic_id",
+        "cleanup",
+        "cpu",
+        "fixed",
+        "has_reserved",
+        "is_managed",
+        "move_in_progress",
+        "prev_cpu",
+        "prev_vector",
+        "vector",
+    )
 
     def __init__(self) -> None:
         self.vector = NO_VECTOR
@@ -49,26 +67,52 @@ class VectorData:
         self.cleanup = False
         self.has_reserved = False
         self.is_managed = False
+        self.fixed = False
 
 
 class VectorDomain(IrqDomain):
     """The vectors of one machine; ``vector_irq[cpu][vector]`` is what the entry code looks an interrupt up in.
 
     ``schedule_cleanup(cpu_id, function)`` calls ``function()`` one jiffy later on that CPU; unless the machine sets it,
-    a timer of the engine does, which takes no CPU time.
+    a timer of the engine does, which takes no CPU time. In a kernel whose vector map has a vector for that it is an
+    interrupt to that CPU at once, whose handler is ``move_cleanup``. ``system`` False leaves the system vectors to a later
+    ``assign_system_vectors``. It is the default host of the machine's numbers.
     """
 
-    def __init__(self, core: IrqTable) -> None:
+    def __init__(self, core: IrqTable, system: bool = True) -> None:
         super().__init__(core, "VECTOR")
+        self.map = core.config.vectors
+        if not FIRST_EXTERNAL_VECTOR <= self.map.first_device < self.map.first_system <= NR_VECTORS:
+            raise KernelBug(f"x86: vectors {self.map.first_device:#x} to {self.map.first_system:#x} make no vector domain")
         self.chip = VectorChip(self)
+        core.default_host = self
+        core.boot_note("arch: vector domain VECTOR")
         self.vector_irq: list[list[IrqDesc | None]] = [[None] * 256 for _ in core.cpus]
-        self.matrix = IrqMatrix(core.cpus, FIRST_EXTERNAL_VECTOR, FIRST_SYSTEM_VECTOR, core.trace)
+        self.matrix = IrqMatrix(core.cpus, self.map.first_device, self.map.first_system, core.trace, self.map.step)
         self.schedule_cleanup: Callable[[int, Callable[[], None]], None] = self._cleanup_by_timer
         self._silent: set[tuple[int, int]] = set()
-        for vector in SYSTEM_VECTORS:
+        self._cleanup_lists: list[list[Callable[[], bool]]] = [[] for _ in core.cpus]
+        self._unused_messages = Ratelimit(core)
+        for irq in range(self.map.legacy):
+            self.vector_irq[0][self.map.first_legacy + irq] = core.desc(irq)
+        if system:
+            self.assign_system_vectors()
+
+    def assign_system_vectors(self) -> None:
+        """Cut what is not the devices' out of the matrix, once the gates of it are made, and let the CPUs' vectors be used.
+
+        Linux: lapic_assign_system_vectors(), lapic_online().
+        """
+        for vector in (*self.map.reserved, *self.map.system):
             self.matrix.assign_system(vector)
-        for cpu in core.cpus:
+        if self.map.legacy:
+            self.matrix.assign_system(self.map.first_legacy + CASCADE_IRQ)
+        for cpu in self.core.cpus:
             self.matrix.online(cpu.id)
+            for irq in range(self.map.legacy):
+                vector = self.map.first_legacy + irq
+                if irq != CASCADE_IRQ and self.matrix.start <= vector < self.matrix.end:
+                    self.matrix.assign(cpu.id, vector)
 
     # --- the domain
 
@@ -78,12 +122,16 @@ class VectorDomain(IrqDomain):
         data.chip_data = vectors = VectorData()
         data.desc.single_target = data.desc.enforce_irqctx = True
         vectors.is_managed = data.desc.managed
-        if vectors.is_managed:
+        if data.irq < self.map.legacy:
+            vectors.fixed = True
+            vectors.vector = self.map.first_legacy + data.irq
+            vectors.apic_id = self.core.cpus[0].lapic.regs.id
+        elif vectors.is_managed:
             self.matrix.reserve_managed(data.desc.affinity)
         else:
             self._reserve(data, vectors)
         if self.core.trace is not None:
-            self.core.trace.vector_setup(self.core.cpus[0], data.irq, False, 0)
+            self.core.trace.vector_setup(self.core.cpus[0], data.irq, vectors.fixed, 0)
 
     def _reserve(self, data: IrqData, vectors: VectorData) -> None:
         self.matrix.reserve()
@@ -126,7 +174,7 @@ class VectorDomain(IrqDomain):
         vectors: VectorData = data.chip_data
         if self.core.trace is not None:
             self.core.trace.vector_deactivate(cpu, data.irq, vectors.is_managed, data.desc.can_reserve, False)
-        if vectors.has_reserved:
+        if vectors.has_reserved or vectors.fixed:
             return
         self._clear(cpu, data, vectors)
         if not vectors.is_managed:
@@ -139,6 +187,7 @@ class VectorDomain(IrqDomain):
         vectors: VectorData = data.chip_data
         real = vectors.vector not in (NO_VECTOR, MANAGED_IRQ_SHUTDOWN_VECTOR)
         if real and mask >> vectors.cpu & 1:
+            data.desc.effective_affinity = 1 << vectors.cpu
             return 0
         if vectors.move_in_progress or vectors.cleanup:
             return -16
@@ -181,6 +230,8 @@ class VectorDomain(IrqDomain):
             return
         if self.core.trace is not None:
             self.core.trace.vector_clear(cpu, data.irq, vectors.vector, vectors.cpu, vectors.prev_vector, vectors.prev_cpu)
+        if vectors.fixed and vectors.vector == self.map.first_legacy + data.irq:
+            return
         self._drop(vectors.cpu, vectors.vector, vectors.is_managed)
         vectors.vector = NO_VECTOR
         if vectors.prev_vector:
@@ -204,19 +255,44 @@ class VectorDomain(IrqDomain):
         vectors.move_in_progress = False
         if self.core.online_mask >> vectors.prev_cpu & 1:
             vectors.cleanup = True
-            self.schedule_cleanup(vectors.prev_cpu, lambda: self._clean_up(data, vectors))
+            if self.map.move_cleanup is not None:
+                self._cleanup_lists[vectors.prev_cpu].append(lambda: self._free_if_quiet(data, vectors))
+                self._send_cleanup(cpu, vectors.prev_cpu)
+            else:
+                self.schedule_cleanup(vectors.prev_cpu, lambda: self._clean_up(data, vectors))
         else:
             self._free_moved(cpu, data, vectors)
 
     def _clean_up(self, data: IrqData, vectors: VectorData) -> None:
-        if not vectors.cleanup:
-            return
-        old = self.core.cpus[vectors.prev_cpu]
-        if old.lapic.irr >> vectors.prev_vector & 1:
+        if not self._free_if_quiet(data, vectors):
+            old = self.core.cpus[vectors.prev_cpu]
             self.core.printk(old, KERN_WARNING, f"Moved interrupt pending in old target APIC {vectors.prev_cpu}")
             self.schedule_cleanup(vectors.prev_cpu, lambda: self._clean_up(data, vectors))
-            return
+
+    def _free_if_quiet(self, data: IrqData, vectors: VectorData) -> bool:
+        """Free the vector that a move left behind, unless an interrupt of it is pending; tell whether there is no more to do."""
+        if not vectors.cleanup:
+            return True
+        old = self.core.cpus[vectors.prev_cpu]
+        if old.lapic.irr >> vectors.prev_vector & 1:
+            return False
         self._free_moved(old, data, vectors)
+        return True
+
+    def _send_cleanup(self, cpu: Cpu, dest: int) -> None:
+        assert self.map.move_cleanup is not None
+        cpu.lapic.send_ipi(self.core.cpus[dest].lapic.regs.id, self.map.move_cleanup, cause=cpu.cause)
+
+    async def move_cleanup(self, cpu: Cpu) -> None:
+        """Free what moves left behind on this CPU; what is pending still is looked at after it was taken.
+
+        The body of the move-cleanup interrupt, which has the lowest priority. Linux: sysvec_irq_move_cleanup(), before 6.7.
+        """
+        waiting, self._cleanup_lists[cpu.id] = self._cleanup_lists[cpu.id], []
+        again = [free for free in waiting if not free()]
+        if again:
+            self._cleanup_lists[cpu.id] += again
+            self._send_cleanup(cpu, cpu.id)
 
     def _free_moved(self, cpu: Cpu, data: IrqData, vectors: VectorData) -> None:
         if self.core.trace is not None:
@@ -244,7 +320,7 @@ class VectorDomain(IrqDomain):
         if (cpu.id, vector) in self._silent:
             self._silent.discard((cpu.id, vector))
         else:
-            self.core.printk(cpu, KERN_EMERG, f"common_interrupt: {cpu.id}.{vector} No irq handler for vector")
+            self._unused_messages.printk(cpu, KERN_EMERG, "common_interrupt", f": {cpu.id}.{vector} No irq handler for vector")
 
 
 class VectorChip(IrqChip):

@@ -35,6 +35,8 @@ class Sched(Wakeups, Policies):
 
         Raises ``UsageError`` for a priority outside 1-99 (FIFO, RR) or a nice value outside -20..19.
         """
+        if cpu is not None and not 0 <= cpu < len(self.cpus):
+            raise UsageError(f"{comm}: there is no CPU {cpu}; there are 0 to {len(self.cpus) - 1}", 22)
         if pid is None:
             while self._next_pid in self.tasks:
                 self._next_pid += 1

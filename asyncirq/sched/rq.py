@@ -13,7 +13,8 @@ from asyncirq.sched.task import MAX_RT_PRIO, SCHED_RR, Task
 class RunQueue:
     """The run queue of one CPU. ``curr`` runs and is not queued; ``nr_running`` counts it unless it is the idle task.
 
-    ``lazy`` says that a fair task should give way to another one, where that may wait. ``wake_list`` holds tasks that another CPU has left here to be enqueued by this CPU's next call-function interrupt.
+    ``lazy`` says that a fair task should give way to another one, where that may wait. ``wake_list`` holds tasks that
+    another CPU has left here to be enqueued by this CPU's next call-function interrupt.
     """
 
     __slots__ = ("cpu", "curr", "fair", "idle", "lazy", "nr_running", "nr_switches", "rt", "wake_list")

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from heapq import heappop, heappush
 
-from asyncirq.errors import InternalError
+from asyncirq.errors import InternalError, UsageError
 from asyncirq.sim.context import DONE, RUNNING, Context, Timer
 from asyncirq.sim.queue import FOREVER
+from asyncirq.sim.stacks import await_stack
 from asyncirq.sim.waits import PARK, Waits
 
 __all__ = ["FOREVER", "PARK", "Engine"]
@@ -77,7 +78,8 @@ class Engine(Waits):
                 if ctx is None:
                     return True
                 try:
-                    ctx.coro.send(None)
+                    if ctx.coro.send(None) is not PARK:
+                        self.foreign(ctx)
                 except StopIteration:
                     self.finish(ctx)
                 if stop is not None and stop():
@@ -87,6 +89,14 @@ class Engine(Waits):
             raise
         self.current = None
         return False
+
+    def foreign(self, ctx: Context) -> None:
+        """Refuse an await of somebody else's: the model's time does not pass there, so the context would never go on."""
+        stack = " > ".join(frame.function for frame in await_stack(ctx.coro))
+        raise UsageError(
+            f"{ctx.name} awaits something that is not the model's ({stack}) at {self.now} ns: "
+            "inside a machine let time pass by cpu.spend, task.spend or m.sleep; do real I/O in a task of your own and post it"
+        )
 
     def fail(self, error: BaseException) -> None:
         """Declare the machine dead of ``error``: nothing may advance it any more."""

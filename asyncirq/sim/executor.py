@@ -14,7 +14,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncirq.sim.context import Context
-from asyncirq.sim.engine import Engine
+from asyncirq.sim.engine import PARK, Engine
 
 Stop = Callable[[], bool]
 
@@ -101,7 +101,8 @@ class AnyioExecutor:
     async def _run(self, ctx: Context) -> None:
         try:
             while True:
-                ctx.coro.send(None)
+                if ctx.coro.send(None) is not PARK:
+                    self.engine.foreign(ctx)
                 turn = self._turns[ctx] = anyio.Event()
                 self._back.set()
                 await turn.wait()

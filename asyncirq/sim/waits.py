@@ -11,6 +11,7 @@ from collections.abc import Generator
 from heapq import heappop, heappush
 from typing import Final
 
+from asyncirq.errors import UsageError
 from asyncirq.sim.context import PARKED
 from asyncirq.sim.queue import INLINE_RUN, EventQueue
 from asyncirq.sim.word import Word
@@ -31,6 +32,8 @@ class Waits(EventQueue):
 
     def set_due(self, ns: int) -> None:
         """Make the running context due ``ns`` from now: it must yield ``PARK`` next. A poke may wake it earlier."""
+        if not isinstance(ns, int) or ns < 0:
+            raise UsageError(f"{ns!r} ns of time cannot pass, at {self.now} ns: durations are whole numbers from 0 on")
         ctx = self.current
         assert ctx is not None
         self._seq = seq = self._seq + 1
@@ -61,9 +64,11 @@ class Waits(EventQueue):
             self._inline_left = INLINE_RUN
             return False
         self._inline_left = left - 1
-        if ns:
+        if ns > 0:
             self.now = end
             self._still = 0
+        elif ns < 0:
+            raise UsageError(f"{ns} ns of time cannot pass, at {self.now} ns")
         else:
             self._still += 1
             if self._still > self.step_limit:

@@ -46,7 +46,7 @@ def whatif(
     under: Annotated[
         str, typer.Option(help="Kernels, by commas: stock, threadirqs, rt, napi-threaded, workqueue, tasklet, a preset, a .toml file.")
     ] = DEFAULT_UNDER,
-    against: Annotated[list[Path] | None, typer.Option(help="A real capture of one of these kernels, to score its prediction.")] = None,
+    against: Annotated[Path | None, typer.Option(help="A real capture of one of these kernels, to score its prediction.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the traces, report.json and report.html.")] = Path("out"),
     seed: Annotated[int, typer.Option(help="Seed of the sampled costs.")] = 0,
     phase: Annotated[list[str] | None, typer.Option(help="Replay this phase alone, by name or number; may be repeated.")] = None,
@@ -54,7 +54,7 @@ def whatif(
     check: Annotated[bool, typer.Option(help="Watch the machine's invariants while it runs.")] = False,
 ) -> None:
     """Predict what other kernels would do to the latencies of a captured run."""
-    anyio.run(_whatif, capture, under, against or [], out, seed, phase or [], release, check)
+    anyio.run(_whatif, capture, under, [against] if against is not None else [], out, seed, phase or [], release, check)
 
 
 async def _whatif(
@@ -85,7 +85,9 @@ async def _whatif(
     report = _report(source, predictions, reals, seed, lines)
     _write(out, predictions, report)
     print_report(report, phase=source.phases[0] if len(source.phases) == 1 and phases else None)
-    _print_lines(lines, sys.stdout)
+    if reals:
+        _print_lines(lines, sys.stdout)
+    typer.echo(f"wrote {len(predictions)} traces, report.json and {out / 'report.html'}", err=True)
 
 
 def _print_lines(lines: list[str], file: IO[str]) -> None:

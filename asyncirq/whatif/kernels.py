@@ -57,9 +57,11 @@ def captured_threading(meta: str) -> str:
 
 
 def is_kernel_of(target: Target, meta: str, release: str) -> bool:
-    """Tell whether a target is the kernel that a capture was taken on: same release, same threading, NET_RX where it was."""
+    """Tell whether a target is the kernel that a capture was taken on: same release and threading, no other policy changed."""
     config = target.config
-    return target.bottom_half == "softirq" and config.release == release and _threading(config) == captured_threading(meta)
+    if target.bottom_half != "softirq" or config.release != release or _threading(config) != captured_threading(meta):
+        return False
+    return config == preset(release, threadirqs=config.threadirqs and not config.rt, rt=config.rt)
 
 
 def match_target(targets: list[Target], meta: str, release: str, path: Path) -> Target:

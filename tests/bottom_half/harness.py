@@ -16,7 +16,7 @@ from asyncirq.bottom_half.tasklet import Tasklets
 from asyncirq.bottom_half.tick import Tick
 from asyncirq.bottom_half.timer import Timers
 from asyncirq.config import KernelConfig, preset
-from asyncirq.entry import CALL_FUNCTION_SINGLE_VECTOR, IRQ_WORK_VECTOR, LOCAL_TIMER_VECTOR
+from asyncirq.entry import CALL_FUNCTION_SINGLE_VECTOR, IRQ_WORK_VECTOR
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.task import Task
 from asyncirq.trace.record import tag_of
@@ -62,7 +62,7 @@ class Bench(Small):
         self.idle.enter = self.tick.idle_enter
         self.idle.leave = self.tick.idle_leave
         for cpu in self.cpus:
-            cpu.lapic.write(LVTT, TSC_DEADLINE | LOCAL_TIMER_VECTOR)
+            cpu.lapic.write(LVTT, TSC_DEADLINE | self.config.vectors.local_timer)
             if daemons:
                 self.threads.spawn(cpu)
                 self.irq_works.spawn(cpu)

@@ -51,6 +51,7 @@ class Scene:
     """The devices and threads of the scene."""
 
     def __init__(self, m: Machine) -> None:
+        self.threads = m.config.irq_flow == "genirq"
         self.m = m
         self.msi = m.msi("eth0")
         self.line, self.irq = m.line(9)
@@ -73,7 +74,7 @@ class Scene:
     async def by_wire(self, cpu: Cpu, irq: int, dev_id: object) -> int:
         self.line.set(False)
         await cpu.spend(200)
-        return IRQ_WAKE_THREAD
+        return IRQ_WAKE_THREAD if self.threads else IRQ_HANDLED
 
     async def thread_fn(self, task: Task, irq: int, dev_id: object) -> int:
         await task.spend(us(5))
@@ -98,7 +99,10 @@ class Scene:
     async def start(self) -> None:
         m = self.m
         await m.irq.request_irq(None, self.msi.irq, self.by_message, 0, "eth0", self)
-        await m.irq.request_threaded_irq(None, self.irq, self.by_wire, self.thread_fn, IRQF_ONESHOT, "dev9", self)
+        if self.threads:
+            await m.irq.request_threaded_irq(None, self.irq, self.by_wire, self.thread_fn, IRQF_ONESHOT, "dev9", self)
+        else:
+            await m.irq.request_irq(None, self.irq, self.by_wire, 0, "dev9", self)
         m.spawn(self.device(self.msi.send, us(40)), "nic")
         m.spawn(self.device(lambda: self.line.set(True), us(100)), "wire")
         for number in range(len(m.cpus) + 1):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from asyncirq.errors import ReplayDiverged, UsageError
@@ -209,7 +210,7 @@ async def test_live_pacing_releases_by_the_wall_clock_and_posts_wake_it() -> Non
     inbox.receive("stop", lambda value: log.append((engine.now, value)))
 
     async def poster() -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         inbox.post("stop", "now")
 
     async with anyio.create_task_group() as group:

@@ -1,0 +1,196 @@
+"""Put the lab on the model: a controller that only logs, shots from the local APIC timer, one task that asks for things.
+
+A shot is a hard-mode hrtimer on the local APIC timer whose function calls the flow handler of the case's line, or raises
+what the case wants raised. Everything that happens is in the trace; what the case itself says is a ``LAB`` mark in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+from asyncirq import Machine
+from asyncirq.bottom_half.hrtimer import HRTIMER_MODE_ABS, HRTIMER_MODE_HARD, HRTIMER_MODE_PINNED, Hrtimer
+from asyncirq.config import KernelConfig
+from asyncirq.errors import UsageError
+from asyncirq.hw.cpu import Cpu
+from asyncirq.irq.desc import FlowHandler, Handler, IrqData, ThreadFn
+from asyncirq.irq.sim_chip import IrqSim
+from asyncirq.sched.task import Task
+from asyncirq.trace.record import Record
+
+US: Final = 1_000
+MS: Final = 1_000_000
+FIRST_US: Final = 300
+"""How long after its arming a case's first shot comes."""
+LAST_SHOT: Final = 99
+"""The number of the shot that a retrigger arms."""
+RESEND_US: Final = 50
+TRACE_OFF: Final = "TRACE off"
+TRACE_ON: Final = "TRACE on"
+"""The marks between which nothing is told."""
+WAY_NS: Final = 2 * US
+"""What the requester does between its last step and its sleep: a shot can land there."""
+
+Program = Callable[["Bench", Task], Awaitable[None]]
+ShotFn = Callable[[Cpu, int], Awaitable[None]]
+
+
+class Shot(NamedTuple):
+    """A shot of a case: its number, and how often that number was armed before."""
+
+    n: int
+    again: int
+
+
+class LabChip(IrqSim):
+    """A controller that says what it is asked, with the line's state: Disabled, Masked, In progress."""
+
+    def __init__(self, bench: Bench, name: str = "lab", flags: int = 0) -> None:
+        super().__init__(name, flags=flags, also=("retrigger",))
+        self.bench = bench
+
+    def _call(self, operation: str, data: IrqData) -> int:
+        desc = data.desc
+        state = f"{'D' if desc.disabled else '-'}{'M' if desc.masked else '-'}{'I' if desc.inprogress else '-'}"
+        self.bench.say(self.cpu, f"chip {operation} {state}")
+        return self.ns
+
+    def irq_ack(self, cpu: Cpu, data: IrqData) -> int:
+        self.cpu = cpu
+        return super().irq_ack(cpu, data)
+
+    def irq_mask(self, cpu: Cpu, data: IrqData) -> int:
+        self.cpu = cpu
+        return super().irq_mask(cpu, data)
+
+    def irq_unmask(self, cpu: Cpu, data: IrqData) -> int:
+        self.cpu = cpu
+        return super().irq_unmask(cpu, data)
+
+    def irq_eoi(self, cpu: Cpu, data: IrqData) -> int:
+        self.cpu = cpu
+        return super().irq_eoi(cpu, data)
+
+    def irq_retrigger(self, cpu: Cpu, data: IrqData) -> bool:
+        self.cpu = cpu
+        self._call("retrigger", data)
+        self.bench.arm(cpu, LAST_SHOT, self.bench.fire, RESEND_US)
+        return True
+
+
+class Bench:
+    """One machine for one case. ``placed`` gives shots an instant (ns) other than the one that the case asks for."""
+
+    def __init__(self, kernel: KernelConfig, cpus: int, placed: Mapping[Shot, int] | None = None) -> None:
+        self.machine = Machine(cpus, kernel, check=True)
+        self.irq = -1
+        self.nest = 0
+        self.armed: Counter[int] = Counter()
+        self.placed = placed or {}
+        self.speaks = True
+        self.done = False
+
+    # --- saying
+
+    def say(self, cpu: Cpu, text: str) -> None:
+        """Put a line of the lab's into the trace."""
+        trace = self.machine.trace
+        assert trace is not None
+        if self.speaks:
+            trace.mark(cpu, f"LAB {text}")
+
+    @contextmanager
+    def trace_off(self, cpu: Cpu) -> Iterator[None]:
+        """Let nothing of what happens meanwhile be told, and spare the records of the interrupts."""
+        core = self.machine.irq
+        self.say(cpu, TRACE_OFF)
+        trace, core.trace, self.speaks = core.trace, None, False
+        yield
+        core.trace, self.speaks = trace, True
+        self.say(cpu, TRACE_ON)
+
+    # --- shots
+
+    def arm(self, cpu: Cpu, n: int, fn: ShotFn, us: int) -> None:
+        """Have ``await fn(cpu, n)`` run in a timer interrupt of this CPU."""
+
+        async def shot(here: Cpu, timer: Hrtimer) -> bool:
+            self.say(here, f"shot begin n={n} cpu={here.id}")
+            await fn(here, n)
+            self.say(here, f"shot end n={n}")
+            return False
+
+        timer = Hrtimer(shot, HRTIMER_MODE_HARD, f"shot{n}")
+        when = self.placed.get(Shot(n, self.armed[n]), self.machine.now + us * US)
+        self.armed[n] += 1
+        self.machine.hrtimers.hrtimer_start(cpu, timer, when, HRTIMER_MODE_ABS | HRTIMER_MODE_PINNED)
+
+    async def fire(self, cpu: Cpu, n: int) -> None:
+        """Take an interrupt of the case's line."""
+        self.say(cpu, "fire irq")
+        await self.machine.irq.generic_handle_irq(cpu, self.irq)
+
+    async def shoot(self, task: Task, *shots: tuple[int, ShotFn, int]) -> None:
+        """Arm shots ``(n, fn, us)`` on the requester's CPU."""
+        cpu = task.preempt_disable()
+        for n, fn, us in shots:
+            self.arm(cpu, n, fn, us)
+        await task.preempt_enable()
+
+    async def sleep(self, task: Task, ms: int) -> None:
+        """Let the requester sleep, after a short way to its sleep."""
+        await task.spend(WAY_NS)
+        await self.machine.sleep.msleep(task, ms)
+
+    async def one(self, task: Task, fn: ShotFn, n: int = 0) -> None:
+        """Fire one shot and sleep until it is long over."""
+        await self.shoot(task, (n, fn, FIRST_US))
+        await self.sleep(task, 40)
+
+    # --- lines
+
+    def line(self, flow: FlowHandler, name: str, chip: LabChip | None = None) -> int:
+        """Make the case's line with that flow handler on a logging controller."""
+        irq = self.machine.irq
+        self.irq = irq.alloc_desc().irq
+        irq.set_chip_and_handler(self.irq, chip or LabChip(self), flow, name)
+        return self.irq
+
+    async def request(
+        self, task: Task, handler: Handler | None, thread_fn: ThreadFn | None, flags: int, name: str = "lab", dev_id: object = None
+    ) -> bool:
+        """Request the case's line, say how that went, and return whether it did."""
+        error = 0
+        try:
+            await self.machine.irq.request_threaded_irq(task, self.irq, handler, thread_fn, flags, name, dev_id)
+        except UsageError as refused:
+            error = -refused.errno
+        has = f"primary={int(handler is not None)} thread={int(thread_fn is not None)}"
+        self.say(task.cpu, f"request_threaded_irq {name} {has} flags={flags:x} -> {error}")
+        return not error
+
+    # --- running
+
+    def run(self, name: str, program: Program) -> list[Record]:
+        """Run a case to its end and return what was recorded."""
+
+        async def insmod(task: Task) -> None:
+            await self.machine.sleep.msleep(task, 20)
+            self.say(task.cpu, f"CASE {name}")
+            await program(self, task)
+            self.done = True
+
+        async def play() -> list[Record]:
+            async with self.machine as machine:
+                machine.start_thread(insmod, "insmod", cpu=0)
+                await machine.run_until(lambda: self.done, 3_000 * MS)
+                return machine.records
+
+        records = asyncio.run(play())
+        if not self.done:
+            raise AssertionError(f"{name} has not come to its end")
+        return records
