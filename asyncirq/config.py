@@ -261,6 +261,8 @@ def preset(release: str, *, threadirqs: bool = False, rt: bool = False, **overri
         if name not in fields:
             near = get_close_matches(name, fields, 1)
             raise UsageError(f"KernelConfig has no field {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    if rt and overrides.get("preemption", "rt") != "rt":
+        raise UsageError(f"kernel: PREEMPT_RT with preemption {overrides['preemption']!r} is a contradiction")
     fields.update(overrides)
     try:
         return msgspec.convert(fields, KernelConfig)

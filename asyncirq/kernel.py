@@ -216,6 +216,8 @@ class Kernel:
 
     def start_thread(self, task: Task) -> None:
         """Make a new task ready from outside the model; a halted CPU is told by an interrupt."""
+        if not task.percpu:
+            task.cpu = min(self.sched.rqs, key=lambda rq: rq.nr_running).cpu
         self.sched.start_now(task)
         if self.board.engine.now:
             self.board.bus.deliver(self.board.fixed_message(task.cpu, RESCHEDULE_VECTOR))

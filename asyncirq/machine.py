@@ -95,6 +95,8 @@ class Machine:
     # --- running
 
     async def __aenter__(self) -> Machine:
+        if self._closed:
+            raise UsageError("this machine is closed: make another one")
         await self.driver.executor.start()
         self._entered = True
         return self
@@ -122,11 +124,15 @@ class Machine:
         if self._closed:
             return
         self._closed = True
-        await self.driver.close()
-        if self.trace is not None:
-            self.trace.close()
+        try:
+            await self.driver.close()
+        finally:
+            if self.trace is not None:
+                self.trace.close()
 
     def _check_entered(self) -> None:
+        if self._closed:
+            raise UsageError("this machine is closed: make another one")
         if not self._entered:
             raise UsageError("enter the machine first: async with Machine(...) as m")
 

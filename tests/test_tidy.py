@@ -36,6 +36,9 @@ RULE_EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
         ("asyncirq/sim/executor.py", "host"): "makes each context a task of the host's loop",
         ("asyncirq/sim/engine.py", "catch-all"): "notes that the machine is dead, whatever it died of, and raises on",
         ("asyncirq/sim/engine.py", "finally"): "restores a setting on the host's side; no context runs inside the block",
+        ("asyncirq/sim/executor.py", "catch-all"): "hands whatever ended a turn, Ctrl-C included, to the driver that waits for it",
+        ("asyncirq/sim/executor.py", "finally"): "closes the contexts even if the host cancels the close; none of them runs in it",
+        ("asyncirq/machine.py", "finally"): "hands the last records to the sinks even if the host cancels the close",
     }
 )
 """(path, rule): the reason why this file may."""

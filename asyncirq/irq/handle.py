@@ -5,6 +5,7 @@ Linux: kernel/irq/handle.c. Trace: irq_handler_entry, irq_handler_exit; the thre
 
 from __future__ import annotations
 
+from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.desc import IRQ_HANDLED, IRQ_WAKE_THREAD, IrqAction, IrqDesc
 from asyncirq.irq.spurious import function_name, note_interrupt
@@ -62,7 +63,12 @@ async def run_actions(cpu: Cpu, desc: IrqDesc) -> int:
             _left_irqs_on(cpu, desc, action)
         if ret == IRQ_WAKE_THREAD:
             await wake_action(cpu, desc, action)
-        result |= ret
+        try:
+            result |= ret
+        except TypeError:
+            raise UsageError(
+                f"irq {irq}: the handler of {action.name} returned {ret!r}, not IRQ_NONE, IRQ_HANDLED or IRQ_WAKE_THREAD"
+            ) from None
         cpu.cause = cause
         action = action.next
     return result

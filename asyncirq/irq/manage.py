@@ -68,6 +68,8 @@ class IrqCore(NmiTable):
         try:
             prepare_action(self, desc, action, handler is not None, task is not None)
         except UsageError:
+            if task is not None:
+                await create_irq_thread(task, action)
             await self._stop_threads(task, action)
             raise
         if task is not None:

@@ -52,6 +52,7 @@ class Sched(Wakeups, Policies):
         task.cpu = self.cpus[cpu if cpu is not None else 0]
         task.saved_count = 2
         task.sim = self.engine.adopt(self._task_main(task), f"{task.comm}-{pid}")
+        task.sim.on_cpu = True
         self.tasks[pid] = task
         if self.trace is not None:
             self.trace.task_newtask(self.cpus[0], pid, task.comm)
@@ -75,6 +76,7 @@ class Sched(Wakeups, Policies):
         task.on_rq = True
         task.cpu = cpu
         task.sim = self.engine.adopt(fn(task), task.comm)
+        task.sim.on_cpu = True
         rq = self.rqs[cpu.id]
         rq.idle = rq.curr = task
         cpu.current = task

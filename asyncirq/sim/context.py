@@ -20,10 +20,10 @@ class Context:
     """One cooperative flow of execution: a coroutine and the place where it waits.
 
     ``ticket`` is the ``seq`` of its live heap entry, 0 for none; any other entry in the heap that names this context
-    is dead. ``stalled_on`` is the innermost word that the context spins on, which is what a deadlock report follows.
+    is dead. ``on_cpu`` says that it runs on a model's CPU, whose time passes there alone. ``stalled_on`` is the innermost word that the context spins on, which is what a deadlock report follows.
     """
 
-    __slots__ = ("coro", "engine", "host", "name", "patient", "stalled_on", "state", "ticket")
+    __slots__ = ("coro", "engine", "host", "name", "on_cpu", "stalled_on", "state", "ticket")
 
     fn: Final[Callable[[], None] | None] = None
 
@@ -34,7 +34,7 @@ class Context:
         self.state = NEW
         self.ticket = 0
         self.stalled_on: Word | None = None
-        self.patient = True
+        self.on_cpu = False
         self.host: Any = None
 
     def __repr__(self) -> str:

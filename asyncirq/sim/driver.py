@@ -21,7 +21,7 @@ from asyncirq.sim.inbox import Inbox
 
 ExecutorName = Literal["native", "anyio"]
 SLICE_NS: Final = 4_000_000
-STEPS_PER_LOOK: Final = 256
+STEPS_PER_LOOK: Final = 32
 
 
 class Driver:
@@ -69,6 +69,11 @@ class Driver:
         inbox = self.inbox
         with engine.stepping(stop is not None):
             while True:
+                if inbox.waiting:
+                    if await self._dry(stop):
+                        return
+                    inbox.deliver(engine.now)
+                    continue
                 limit = min(until, inbox.next_due(FOREVER), self._wall_limit())
                 engine.horizon = limit
                 drained = await self._slice(limit, stop)
@@ -77,22 +82,26 @@ class Driver:
                 if drained:
                     if limit < FOREVER:
                         engine.now = max(engine.now, limit)
-                    if inbox.next_due(FOREVER + 1) <= limit:
+                    if inbox.next_due(FOREVER) <= engine.now:
                         inbox.deliver(engine.now)
-                    elif limit in (until, FOREVER):
+                        continue
+                    if limit in (until, FOREVER) and not inbox.waiting:
                         engine.check_progress()
                         return
-                if inbox.waiting:
-                    engine.horizon = engine.now
-                    while not await self.executor.run_slice(engine.now, STEPS_PER_LOOK, stop):
-                        await checkpoint()
-                    inbox.deliver(engine.now)
-                    continue
-                if drained and self._speed is not None:
+                if drained and self._speed is not None and not inbox.waiting:
                     await self._wait_for_wall()
                 else:
                     await checkpoint()
                 self._check_alive()
+
+    async def _dry(self, stop: Stop | None) -> bool:
+        """Run every entry of this instant, so that an arrival comes behind them; return whether ``stop()`` holds."""
+        self.engine.horizon = self.engine.now
+        while not await self.executor.run_slice(self.engine.now, STEPS_PER_LOOK, stop):
+            if stop is not None and stop():
+                return True
+            await checkpoint()
+        return stop is not None and stop()
 
     async def _slice(self, limit: int, stop: Stop | None) -> bool:
         end = perf_counter_ns() + self.slice_ns

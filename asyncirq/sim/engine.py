@@ -154,12 +154,16 @@ class Engine(Waits):
     @contextmanager
     def stepping(self, single: bool) -> Iterator[None]:
         """Switch inline advance off inside the block if ``single``: a condition is looked at after every step, whatever the setting."""
+        if self._driven:
+            raise UsageError("this machine runs already: await the other run_for or run_until first")
         inline = self._inline
         self._inline = inline and not single
+        self._driven = True
         try:
             yield
         finally:
             self._inline = inline
+            self._driven = False
 
     def finish(self, ctx: Context) -> None:
         """Take note that a context's coroutine has returned."""

@@ -58,7 +58,7 @@ class AnyioExecutor:
         self._group: TaskGroup | None = None
         self._turns: dict[Context, anyio.Event] = {}
         self._back = anyio.Event()
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     async def start(self) -> None:
         """Open the task group that holds the contexts."""
@@ -76,7 +76,7 @@ class AnyioExecutor:
                 await self._give_turn(ctx)
                 if stop is not None and stop():
                     break
-        except Exception as error:
+        except BaseException as error:
             engine.fail(error)
             raise
         engine.current = None
@@ -99,24 +99,30 @@ class AnyioExecutor:
             raise error
 
     async def _run(self, ctx: Context) -> None:
-        try:
-            while True:
+        while True:
+            try:
                 if ctx.coro.send(None) is not PARK:
                     self.engine.foreign(ctx)
-                turn = self._turns[ctx] = anyio.Event()
-                self._back.set()
-                await turn.wait()
-        except StopIteration:
-            self.engine.finish(ctx)
-        except Exception as error:
-            self._error = error
+            except StopIteration:
+                self.engine.finish(ctx)
+                break
+            except BaseException as error:
+                # Ctrl-C too: whoever waits for this turn's end must hear of it.
+                self._error = error
+                break
+            turn = self._turns[ctx] = anyio.Event()
+            self._back.set()
+            await turn.wait()
         del self._turns[ctx]
         self._back.set()
 
     async def close(self) -> None:
-        """Cancel the tasks and close every context; nothing stays pending."""
-        if self._group is not None:
-            self._group.cancel_scope.cancel()
-            await self._group.__aexit__(None, None, None)
-            self._group = None
-        self.engine.close()
+        """Cancel the tasks and close every context, even while the caller is being cancelled; nothing stays pending."""
+        try:
+            if self._group is not None:
+                group, self._group = self._group, None
+                group.cancel_scope.shield = True
+                group.cancel_scope.cancel()
+                await group.__aexit__(None, None, None)
+        finally:
+            self.engine.close()

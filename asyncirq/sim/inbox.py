@@ -61,13 +61,16 @@ class Inbox:
         return self._replay[0].when if self._replay else never
 
     def deliver(self, now: int) -> None:
-        """Hand over what was posted, and the taped arrivals that are due ``now``."""
-        while self._replay and self._replay[0].when <= now:
+        """Hand over one value: the taped arrival that is due ``now``, else the first that was posted.
+
+        One at a time: the driver runs the instant dry before the next, in a live run as in its replay.
+        """
+        if self._replay and self._replay[0].when <= now:
             arrival = self._replay.popleft()
             if arrival.name not in self._receivers:
                 raise ReplayDiverged(f"the tape holds an arrival for {arrival.name!r}, which has no receiver")
             self._give(arrival)
-        while self._posted:
+        elif self._posted:
             name, value = self._posted.popleft()
             self._give(Arrival(now, name, value))
 

@@ -38,6 +38,7 @@ class EventQueue:
         self.sleepers: list[Callable[[], list[str]]] = []
         self.on_spawn: Callable[[Context], None] | None = None
         self._inline = inline
+        self._driven = False
         self._policy = policy
         self._heap: list[tuple[int, int, Context | Timer]] = []
         self._front: deque[Context] = deque()

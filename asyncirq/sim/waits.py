@@ -88,6 +88,11 @@ class Waits(EventQueue):
 
     async def sleep(self, ns: int) -> None:
         """Let exactly ``ns`` pass in a device or controller task, which no interrupt can shorten."""
+        ctx = self.current
+        if ctx is not None and ctx.on_cpu:
+            raise UsageError(
+                f"{ctx.name} runs on a CPU and calls engine.sleep, which is for devices: take cpu.spend, task.spend or m.sleep"
+            )
         end = self.now + ns
         left = ns
         while not self.advance(left):

@@ -219,7 +219,7 @@ def test_S0_35_system_vector_reservation() -> None:
 def test_S0_40_move_cleanup_vector(release: str) -> None:
     by_vector = release == "linux-6.1"
 
-    async def main() -> tuple[list[tuple[object, ...]], int | None, int]:
+    async def main() -> tuple[list[tuple[str, int, int]], int | None, int]:
         async with Machine(2, release) as m:
             msi = m.msi("eth0")
 
@@ -234,10 +234,9 @@ def test_S0_40_move_cleanup_vector(release: str) -> None:
             before = len(m.records)
             msi.send()
             await m.run_for(us(10) if by_vector else ms(5))
-            new = [record for record in m.records[before:]]
             seen = [
                 (type(record).__name__, record.cpu, getattr(record, "vector", getattr(record, "prev_vector", 0)))
-                for record in new
+                for record in m.records[before:]
                 if type(record).__name__ in ("LapicInta", "VectorFreeMoved")
             ]
             left = m.kernel.vectors.vector_irq[0][old]

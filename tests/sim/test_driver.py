@@ -7,7 +7,6 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
-import anyio
 import anyio.lowlevel
 import pytest
 
@@ -144,7 +143,7 @@ async def test_posted_values_are_taped_and_replay_to_the_same_run() -> None:
     log: Log = []
     driver = Driver(engine, inbox=inbox, slice_ns=0)
     posting_model(engine, inbox, log)
-    driver.on_slice = lambda: inbox.post("mail", f"letter {len(log)}")
+    driver.on_slice = lambda: inbox.post("mail", f"letter {len(log)}") if engine.now < 20_000 else None
     await driver.run_until(20_000)
     await driver.close()
     assert len(inbox.tape) > 2
@@ -259,3 +258,94 @@ async def test_a_run_without_end_returns_when_nothing_is_left() -> None:
     await driver.run_until()
     assert log[-1] == (140, "a ends")
     await driver.close()
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])
+async def test_a_posted_value_arrives_in_a_run_that_drains_at_once() -> None:
+    engine, inbox = Engine(), Inbox()
+    driver = Driver(engine, inbox=inbox)
+    log: Log = []
+    inbox.receive("mail", lambda value: log.append((engine.now, value)))
+    inbox.post("mail", "before")
+    await driver.run_until(1000)
+    assert log == [(0, "before")]
+    inbox.post("mail", "between")
+    await driver.run_until(2000)
+    assert log == [(0, "before"), (1000, "between")]
+    await driver.close()
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])
+async def test_two_arrivals_of_one_instant_replay_as_they_came() -> None:
+    async def play(inbox: Inbox, post: bool) -> Log:
+        engine = Engine()
+        driver = Driver(engine, inbox=inbox)
+        log: Log = []
+        flag = Flag("mail")
+
+        def receive(value: str) -> None:
+            log.append((engine.now, f"got {value}"))
+            flag.set()
+
+        async def reader() -> None:
+            while True:
+                await engine.wait(flag)
+                flag.clear()
+                log.append((engine.now, "done"))
+
+        inbox.receive("mail", receive)
+        engine.spawn(reader(), "reader")
+        await driver.run_until(10)
+        if post:
+            inbox.post("mail", "1")
+            inbox.post("mail", "2")
+        await driver.run_until(20)
+        await driver.close()
+        return log
+
+    live = Inbox()
+    log = await play(live, post=True)
+    assert log == [(10, "got 1"), (10, "done"), (10, "got 2"), (10, "done")]
+    assert await play(Inbox(live.tape), post=False) == log
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])
+async def test_only_one_run_at_a_time() -> None:
+    engine = Engine()
+    driver = Driver(engine, slice_ns=0)
+
+    async def hog() -> None:
+        while True:
+            await engine.sleep(1)
+
+    engine.spawn(hog(), "hog")
+    running = asyncio.create_task(driver.run_until())
+    await asyncio.sleep(0)
+    with pytest.raises(UsageError, match="runs already"):
+        await driver.run_until(1 << 40)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await driver.close()
+
+
+def test_cancelling_the_program_closes_every_context(host_run: HostRun) -> None:
+    async def body() -> tuple[int, bool]:
+        engine = Engine()
+        driver = Driver(engine, "anyio", slice_ns=0)
+
+        async def hog() -> None:
+            while True:
+                await engine.sleep(1)
+
+        with anyio.CancelScope() as scope:
+            await driver.executor.start()
+            engine.spawn(hog(), "hog")
+            driver.on_slice = scope.cancel
+            try:
+                await driver.run_until()
+            finally:
+                await driver.close()
+        return len(engine.contexts), scope.cancelled_caught
+
+    assert host_run(body) == (0, True)
