@@ -113,9 +113,9 @@ class Machine:
 
     async def run_until(self, condition: Callable[[], bool], timeout_ns: int | None = None) -> bool:
         """Run until ``condition()`` holds, looked at after every step; return False if ``timeout_ns`` passed first."""
-        self._check_entered()
         until = FOREVER if timeout_ns is None else self.engine.now + timeout_ns
         if not condition():
+            self._check_entered()
             await self.driver.run_until(until, condition)
         return condition()
 

@@ -135,7 +135,7 @@ async def test_closed_machine_keeps_its_trace_and_refuses_to_run() -> None:
     await m.close()
     assert m.records
     assert m.digest == open_digest
-    with pytest.raises(UsageError, match="the machine is dead and cannot run on: InternalError: the machine is closed"):
+    with pytest.raises(UsageError, match="this machine is closed: make another one"):
         await m.run_for(1)
     assert await m.run_until(lambda: True) is True
 
@@ -507,4 +507,6 @@ def test_interrupted_script_keeps_everything_it_traced(loop: str, tmp_path: Path
     records = list(read_jsonl(file))
     assert [record.seq for record in records] == list(range(1, int(seq) + 1))
     assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
-    assert ms(5) <= records[-1].ts <= int(now) < 10**18
+    # The hog has run 5 ms when it says that it is ready; the tick before that is the last record that must be there.
+    assert ms(4) <= records[-1].ts <= int(now)
+    assert ms(5) <= int(now) < 10**18

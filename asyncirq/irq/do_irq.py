@@ -39,7 +39,10 @@ IRQ_PER_CPU: Final = 256
 
 
 def status_word(desc: IrqDesc) -> int:
-    """Return the states of a line as the one word that the kernel of that time kept."""
+    """Return the states of a line as the one word that the kernel of that time kept.
+
+    Model: MASKED says that the controller holds the line masked.
+    """
     return (
         (IRQ_INPROGRESS if desc.inprogress else 0)
         | (IRQ_DISABLED if desc.disabled else 0)

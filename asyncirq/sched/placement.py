@@ -67,9 +67,9 @@ class Placement(SchedState):
         if not allowed >> previous & 1:
             previous = (allowed & -allowed).bit_length() - 1
         rq = self.rqs[previous]
-        if (not rq.nr_running and not rq.wake_list) or (
-            task.prio < MAX_RT_PRIO and task.prio < rq.curr.prio and rq.curr.prio >= MAX_RT_PRIO
-        ):
+        if not rq.nr_running and not rq.wake_list:
+            return previous
+        if task.prio < MAX_RT_PRIO and task.prio < rq.curr.prio and rq.curr.prio >= MAX_RT_PRIO:
             return previous
         best, best_prio = previous, rq.curr.prio
         for candidate in self.rqs:

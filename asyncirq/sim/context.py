@@ -19,8 +19,9 @@ DONE: Final = 4
 class Context:
     """One cooperative flow of execution: a coroutine and the place where it waits.
 
-    ``ticket`` is the ``seq`` of its live heap entry, 0 for none; any other entry in the heap that names this context
-    is dead. ``on_cpu`` says that it runs on a model's CPU, whose time passes there alone. ``stalled_on`` is the innermost word that the context spins on, which is what a deadlock report follows.
+    ``ticket`` is the ``seq`` of its live heap entry, 0 for none; any other entry in the heap that names this context is dead.
+    ``on_cpu`` says that it runs on a model's CPU, whose time passes there alone. ``stalled_on`` is the innermost word that
+    the context spins on, which is what a deadlock report follows.
     """
 
     __slots__ = ("coro", "engine", "host", "name", "on_cpu", "stalled_on", "state", "ticket")

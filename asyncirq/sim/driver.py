@@ -21,7 +21,7 @@ from asyncirq.sim.inbox import Inbox
 
 ExecutorName = Literal["native", "anyio"]
 SLICE_NS: Final = 4_000_000
-STEPS_PER_LOOK: Final = 32
+STEPS_PER_LOOK: Final = 256
 
 
 class Driver:

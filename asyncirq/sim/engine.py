@@ -83,7 +83,8 @@ class Engine(Waits):
                         self.foreign(ctx)
                 except StopIteration:
                     self.finish(ctx)
-                if stop is not None and stop():
+                if self._look or (stop is not None and stop()):
+                    self._look = False
                     break
         except BaseException as error:
             self.fail(error)
@@ -134,6 +135,9 @@ class Engine(Waits):
                     self.foreign(ctx)
             except StopIteration:
                 self.finish(ctx)
+            if self._look:
+                self._look = False
+                break
         self.current = None
         return False
 

@@ -39,6 +39,7 @@ class EventQueue:
         self.on_spawn: Callable[[Context], None] | None = None
         self._inline = inline
         self._driven = False
+        self._look = False
         self._policy = policy
         self._heap: list[tuple[int, int, Context | Timer]] = []
         self._front: deque[Context] = deque()

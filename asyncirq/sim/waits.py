@@ -45,7 +45,7 @@ class Waits(EventQueue):
         """Move time on by ``ns`` in the running context without parking it, if nothing else is due by then.
 
         The wake-up must lie strictly before every live entry and not beyond the horizon, with the front queue empty.
-        Every ``INLINE_RUN``-th time the answer is no, so that the driver can look at the host.
+        Every ``INLINE_RUN``-th time the answer is no, and the slice ends, so that the driver can look at the host.
         """
         end = self.now + ns
         if self._front or end > self.horizon or not self._inline:
@@ -62,6 +62,7 @@ class Waits(EventQueue):
         left = self._inline_left
         if not left:
             self._inline_left = INLINE_RUN
+            self._look = True
             return False
         self._inline_left = left - 1
         if ns > 0:
@@ -90,9 +91,7 @@ class Waits(EventQueue):
         """Let exactly ``ns`` pass in a device or controller task, which no interrupt can shorten."""
         ctx = self.current
         if ctx is not None and ctx.on_cpu:
-            raise UsageError(
-                f"{ctx.name} runs on a CPU and calls engine.sleep, which is for devices: take cpu.spend, task.spend or m.sleep"
-            )
+            raise UsageError(f"{ctx.name} runs on a CPU; engine.sleep is for devices: take cpu.spend, task.spend or m.sleep")
         end = self.now + ns
         left = ns
         while not self.advance(left):
