@@ -233,11 +233,18 @@ def test_managed_interrupts_keep_a_vector_on_every_cpu_of_theirs() -> None:
 
 
 def test_the_machine_spreads_a_devices_queues() -> None:
+    async def handler(cpu: Cpu, irq: int, dev_id: object) -> int:
+        return IRQ_HANDLED
+
     async def main() -> list[tuple[int, bool]]:
         async with Machine(4) as m:
             queues = [m.msi(f"q{n}") for n in range(3)]
             irqs = m.kernel.alloc_spread_msis(queues, pre=1)
             descs = [m.irq.desc(irq) for irq in irqs]
+            await m.irq.request_irq(None, irqs[0], handler, 0, "admin")
+            names = "smp_affinity affinity_hint smp_affinity_list node effective_affinity effective_affinity_list spurious admin"
+            assert [entry.name for entry in list_irq_dir(descs[0])] == names.split()
+            assert m.proc("irq/default_smp_affinity") == "f\n"
             return [(desc.affinity, desc.managed) for desc in descs]
 
     assert asyncio.run(main()) == [(0b1111, False), (0b0011, True), (0b1100, True)]
