@@ -216,7 +216,7 @@ def reconstruct(phase: PhaseCut) -> list[Rebuilt]:
     cursors: dict[tuple[str, int], _Cursor] = {}
     for kind, count in (("hard", len(phase.arrivals)), ("soft", len(phase.bodies))):
         for ident in range(count):
-            cursors[kind, ident] = _Cursor(op_list(phase, kind, ident))  # type: ignore[arg-type]
+            cursors[kind, ident] = _Cursor(op_list(phase, kind, ident))  # type: ignore[arg-type]  # kind comes from the same literal
     for pid in phase.tasks:
         cursors["task", pid] = _Cursor(phase.tasks[pid].ops)
     now = {cpu: phase.start_ns for cpu in phase.running}

@@ -42,7 +42,7 @@ def decode_hook(kind: type, value: object) -> Any:
     """Decode what msgspec does not know: durations."""
     if kind is Nanoseconds:
         return parse_duration(value)
-    raise NotImplementedError(f"nothing decodes {kind}")
+    raise NotImplementedError(f"nothing decodes {kind}")  # what msgspec asks of a hook
 
 
 class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -60,7 +60,7 @@ class FileSink:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:
-            self._file = open(os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666), "wb", buffering=0)  # noqa: SIM115
+            self._file = open(os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666), "wb", buffering=0)  # noqa: SIM115  # open for as long as the sink is
         except OSError as error:
             raise UsageError(f"{self.path}: cannot write a trace here: {error.strerror}", error.errno or 0) from None
         self._started = False

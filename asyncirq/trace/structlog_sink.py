@@ -97,7 +97,7 @@ class StructlogSink:
         self._done = 0
 
     def _process(self, batch: Sequence[Record]) -> list[Any]:
-        if Printk in map(type, batch):
+        if Printk in set(map(type, batch)):
             return self._process_levels(batch)
         # The hot path: one level for all, and each record goes through the chain without a loop of our own.
         events: Iterator[Any] = iter(msgspec.to_builtins(batch))
