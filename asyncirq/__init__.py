@@ -16,7 +16,7 @@ A signal goes down this table; each file is visited once. ``def`` marks what tak
 | 3 | ``hw/ioapic.py IoApic.run`` | async | inbox in order, latency, edge or level, mask, routing | ioapic_deliver |
 | 4 | ``hw/lapic.py accept`` | def | a bit in IRR is set or the raise coalesces; the CPU is poked | lapic_irr |
 | 5 | ``hw/cpu.py interrupt_window`` | async | IRR moves to ISR, the gate is looked up, interrupts go off | lapic_inta |
-| 6 | ``entry.py common_interrupt`` | async | irq_enter, the vector's descriptor, its flow handler, irq_exit | vector_entry, vector_exit |
+| 6 | ``entry/common.py common_interrupt`` | async | irq_enter, descriptor, flow handler, irq_exit | vector_entry, vector_exit |
 | 7 | ``irq/flow.py``, chips in ``irqchip/`` | async | mask, ack, eoi, unmask as the trigger asks for | irq_flow, lapic_eoi, ioapic_eoi |
 | 8 | ``irq/handle.py handle_irq_event`` | async | the actions in turn; threads are woken | irq_handler_entry, irq_handler_exit |
 | 9 | ``devices/``, driver half | async | the handler: registers, softirq_raise, wake-ups | softirq_raise, sched_waking, sched_wakeup |

@@ -14,7 +14,7 @@ from asyncirq.errors import UsageError
 class Costs:
     """Durations in ns by name. ``Costs(ttwu_ns=900)`` overrides one; an unknown name or a negative value is a ``UsageError``."""
 
-    # entry.py
+    # entry
     irq_entry_ns: int = 250
     """INTA to the first statement of the flow handler: stub, irqentry_enter, irq_enter, vector lookup."""
     irq_exit_ns: int = 120

@@ -1,4 +1,4 @@
-"""Lead every interrupt from its gate to its return: the spine of the project.
+"""Take every interrupt from its gate to its return.
 
 ``common_interrupt`` takes device vectors to their descriptor's flow handler; the ``sysvec_*`` functions take the local
 timer and the inter-processor interrupts; ``irq_enter`` and ``irq_exit`` bracket them all. The reschedule is the last
