@@ -20,6 +20,6 @@ answer), *bus* (registers, and what others may ask). Every input ends in recompu
 | ``lapic_lvt.py``, ``lapic_timer.py`` | the sources of one CPU: timer, error, thermal, LINT pins |
 | ``lapic_icr.py``, ``lapic_startup.py`` | IPIs; INIT and SIPI |
 | ``lapic_regs.py`` | the register window: memory page, x2APIC, base register |
-| ``idt.py`` | from a vector to a gate |
+| ``idt.py``, ``pt_regs.py`` | from a vector to a gate; what an entry leaves on the stack |
 | ``cpu.py`` | where the interrupt is taken |
 """
