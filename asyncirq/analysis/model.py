@@ -128,7 +128,7 @@ def _event(record: Record, shape: tuple[str, tuple[tuple[str, str], ...]], comm:
         fields["ret"] = "handled" if fields["ret"] else "unhandled"
     elif tag == "sched_process_exit":
         fields["group_dead"] = "true" if fields["group_dead"] else "false"
-    flags = latency_flags(record.preempt_count, record.irqs_off, record.need_resched)
+    flags = latency_flags(record.preempt_count, record.common_flags)
     return Event(
         ts=_rounded(record.ts, resolution_ns),
         cpu=record.cpu,

@@ -53,7 +53,7 @@ class EntryEmitter(Emitter):
         """Record that the CPU entered the vector of a device interrupt (ours: Linux has no tracepoint in ``common_interrupt``)."""
         seq = self.seq = self.seq + 1
         self._append(
-            VectorEntry(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vector)
+            VectorEntry(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vector)
         )
         if seq >= self._flush_at:
             self.flush()
@@ -63,7 +63,7 @@ class EntryEmitter(Emitter):
         """Record that the CPU leaves the vector of a device interrupt (ours: Linux has no tracepoint in ``common_interrupt``)."""
         seq = self.seq = self.seq + 1
         self._append(
-            VectorExit(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vector)
+            VectorExit(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vector)
         )
         if seq >= self._flush_at:
             self.flush()
@@ -73,7 +73,9 @@ class EntryEmitter(Emitter):
         """Record that the CPU entered the vector of the local APIC timer."""
         seq = self.seq = self.seq + 1
         self._append(
-            LocalTimerEntry(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vector)
+            LocalTimerEntry(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vector
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -83,7 +85,9 @@ class EntryEmitter(Emitter):
         """Record that the CPU leaves the vector of the local APIC timer."""
         seq = self.seq = self.seq + 1
         self._append(
-            LocalTimerExit(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vector)
+            LocalTimerExit(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vector
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -93,7 +97,9 @@ class EntryEmitter(Emitter):
         """Record that the CPU entered the vector of the reschedule IPI."""
         seq = self.seq = self.seq + 1
         self._append(
-            RescheduleEntry(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vector)
+            RescheduleEntry(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vector
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -103,7 +109,9 @@ class EntryEmitter(Emitter):
         """Record that the CPU leaves the vector of the reschedule IPI."""
         seq = self.seq = self.seq + 1
         self._append(
-            RescheduleExit(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vector)
+            RescheduleExit(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vector
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -113,7 +121,9 @@ class EntryEmitter(Emitter):
         """Record that the CPU entered the vector of the call-function IPI."""
         seq = self.seq = self.seq + 1
         self._append(
-            CallFunctionEntry(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vector)
+            CallFunctionEntry(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vector
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -123,7 +133,9 @@ class EntryEmitter(Emitter):
         """Record that the CPU leaves the vector of the call-function IPI."""
         seq = self.seq = self.seq + 1
         self._append(
-            CallFunctionExit(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vector)
+            CallFunctionExit(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vector
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -134,7 +146,7 @@ class EntryEmitter(Emitter):
         seq = self.seq = self.seq + 1
         self._append(
             CallFunctionSingleEntry(
-                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vector
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vector
             )
         )
         if seq >= self._flush_at:
@@ -146,7 +158,7 @@ class EntryEmitter(Emitter):
         seq = self.seq = self.seq + 1
         self._append(
             CallFunctionSingleExit(
-                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vector
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vector
             )
         )
         if seq >= self._flush_at:
@@ -157,7 +169,7 @@ class EntryEmitter(Emitter):
         """Record that the CPU entered the vector of the irq_work self-IPI."""
         seq = self.seq = self.seq + 1
         self._append(
-            IrqWorkEntry(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vector)
+            IrqWorkEntry(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vector)
         )
         if seq >= self._flush_at:
             self.flush()
@@ -167,7 +179,7 @@ class EntryEmitter(Emitter):
         """Record that the CPU leaves the vector of the irq_work self-IPI."""
         seq = self.seq = self.seq + 1
         self._append(
-            IrqWorkExit(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vector)
+            IrqWorkExit(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vector)
         )
         if seq >= self._flush_at:
             self.flush()
@@ -248,8 +260,7 @@ class EntryEmitter(Emitter):
                 cpu.id,
                 cpu.pid,
                 cpu.preempt_count,
-                cpu.irqs_off,
-                cpu.need_resched,
+                cpu.irqs_off | cpu.need_resched << 2,
                 target_cpu,
                 callsite,
                 callback,

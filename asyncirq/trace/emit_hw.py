@@ -29,7 +29,7 @@ class HwEmitter(Emitter):
     def device_raise(self, cause: int, device: str, source: str) -> int:
         """Record that a device decided to interrupt; ``source`` names the reason."""
         seq = self.seq = self.seq + 1
-        self._append(DeviceRaise(seq, cause, self._clock.now, -1, -1, 0, False, False, device, source))
+        self._append(DeviceRaise(seq, cause, self._clock.now, -1, -1, 0, 0, device, source))
         if seq >= self._flush_at:
             self.flush()
         return seq
@@ -37,7 +37,7 @@ class HwEmitter(Emitter):
     def line_level(self, cause: int, line: str, level: bool) -> int:
         """Record that a wire changed its level."""
         seq = self.seq = self.seq + 1
-        self._append(LineLevel(seq, cause, self._clock.now, -1, -1, 0, False, False, line, level))
+        self._append(LineLevel(seq, cause, self._clock.now, -1, -1, 0, 0, line, level))
         if seq >= self._flush_at:
             self.flush()
         return seq
@@ -45,7 +45,7 @@ class HwEmitter(Emitter):
     def msi_write(self, cause: int, address: int, data: int) -> int:
         """Record that a message-signalled interrupt went onto the bus."""
         seq = self.seq = self.seq + 1
-        self._append(MsiWrite(seq, cause, self._clock.now, -1, -1, 0, False, False, address, data))
+        self._append(MsiWrite(seq, cause, self._clock.now, -1, -1, 0, 0, address, data))
         if seq >= self._flush_at:
             self.flush()
         return seq
@@ -63,11 +63,7 @@ class HwEmitter(Emitter):
     ) -> int:
         """Record that an IO-APIC sent a pin's interrupt to the APIC bus."""
         seq = self.seq = self.seq + 1
-        self._append(
-            IoapicDeliver(
-                seq, cause, self._clock.now, -1, -1, 0, False, False, ioapic, pin, vector, dest, dest_mode, delivery_mode, trigger
-            )
-        )
+        self._append(IoapicDeliver(seq, cause, self._clock.now, -1, -1, 0, 0, ioapic, pin, vector, dest, dest_mode, delivery_mode, trigger))
         if seq >= self._flush_at:
             self.flush()
         return seq
@@ -75,7 +71,7 @@ class HwEmitter(Emitter):
     def ioapic_eoi(self, cause: int, ioapic: int, pin: int, vector: int) -> int:
         """Record that an EOI broadcast cleared a pin's remote IRR."""
         seq = self.seq = self.seq + 1
-        self._append(IoapicEoi(seq, cause, self._clock.now, -1, -1, 0, False, False, ioapic, pin, vector))
+        self._append(IoapicEoi(seq, cause, self._clock.now, -1, -1, 0, 0, ioapic, pin, vector))
         if seq >= self._flush_at:
             self.flush()
         return seq
@@ -86,7 +82,7 @@ class HwEmitter(Emitter):
         ``coalesced`` counts earlier raises still unserved in that slot.
         """
         seq = self.seq = self.seq + 1
-        self._append(LapicIrr(seq, cause, self._clock.now, cpu_id, -1, 0, False, False, vector, trigger, coalesced))
+        self._append(LapicIrr(seq, cause, self._clock.now, cpu_id, -1, 0, 0, vector, trigger, coalesced))
         if seq >= self._flush_at:
             self.flush()
         return seq
@@ -97,7 +93,9 @@ class HwEmitter(Emitter):
         Its cause is ``irr_cause``, what raised the vector.
         """
         seq = self.seq = self.seq + 1
-        self._append(LapicInta(seq, irr_cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vector))
+        self._append(
+            LapicInta(seq, irr_cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vector)
+        )
         if seq >= self._flush_at:
             self.flush()
         return seq
@@ -105,7 +103,9 @@ class HwEmitter(Emitter):
     def lapic_eoi(self, cpu: CpuView, vector: int) -> int:
         """Record that the CPU ended the vector in service."""
         seq = self.seq = self.seq + 1
-        self._append(LapicEoi(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vector))
+        self._append(
+            LapicEoi(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vector)
+        )
         if seq >= self._flush_at:
             self.flush()
         return seq
@@ -114,7 +114,7 @@ class HwEmitter(Emitter):
         """Record that the acknowledge cycle found nothing and yielded the spurious vector."""
         seq = self.seq = self.seq + 1
         self._append(
-            LapicSpurious(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vector)
+            LapicSpurious(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vector)
         )
         if seq >= self._flush_at:
             self.flush()
@@ -123,7 +123,7 @@ class HwEmitter(Emitter):
     def nmi_inta(self, cpu: CpuView) -> int:
         """Record that the CPU took its pending NMI."""
         seq = self.seq = self.seq + 1
-        self._append(NmiInta(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched))
+        self._append(NmiInta(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2))
         if seq >= self._flush_at:
             self.flush()
         return seq

@@ -36,7 +36,9 @@ class IrqEmitter(Emitter):
         """Record that one action of a line is about to be called."""
         seq = self.seq = self.seq + 1
         self._append(
-            IrqHandlerEntry(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, irq, name)
+            IrqHandlerEntry(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, irq, name
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -46,7 +48,9 @@ class IrqEmitter(Emitter):
         """Record that the action returned; ``ret`` is its ``irqreturn`` as an int."""
         seq = self.seq = self.seq + 1
         self._append(
-            IrqHandlerExit(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, irq, ret)
+            IrqHandlerExit(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, irq, ret
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -55,7 +59,9 @@ class IrqEmitter(Emitter):
     def softirq_raise(self, cpu: CpuView, vec: int) -> int:
         """Record that a softirq vector was made pending."""
         seq = self.seq = self.seq + 1
-        self._append(SoftirqRaise(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vec))
+        self._append(
+            SoftirqRaise(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vec)
+        )
         if seq >= self._flush_at:
             self.flush()
         return seq
@@ -63,7 +69,9 @@ class IrqEmitter(Emitter):
     def softirq_entry(self, cpu: CpuView, vec: int) -> int:
         """Record that the action of a softirq vector is about to be called."""
         seq = self.seq = self.seq + 1
-        self._append(SoftirqEntry(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vec))
+        self._append(
+            SoftirqEntry(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vec)
+        )
         if seq >= self._flush_at:
             self.flush()
         return seq
@@ -71,7 +79,9 @@ class IrqEmitter(Emitter):
     def softirq_exit(self, cpu: CpuView, vec: int) -> int:
         """Record that the action of a softirq vector returned."""
         seq = self.seq = self.seq + 1
-        self._append(SoftirqExit(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, vec))
+        self._append(
+            SoftirqExit(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, vec)
+        )
         if seq >= self._flush_at:
             self.flush()
         return seq
@@ -81,7 +91,7 @@ class IrqEmitter(Emitter):
         seq = self.seq = self.seq + 1
         self._append(
             TaskletEntry(
-                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, tasklet, function
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, tasklet, function
             )
         )
         if seq >= self._flush_at:
@@ -93,7 +103,7 @@ class IrqEmitter(Emitter):
         seq = self.seq = self.seq + 1
         self._append(
             TaskletExit(
-                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, tasklet, function
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, tasklet, function
             )
         )
         if seq >= self._flush_at:
@@ -107,7 +117,9 @@ class IrqEmitter(Emitter):
         """
         seq = self.seq = self.seq + 1
         self._append(
-            IrqFlow(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, irq, flow, action)
+            IrqFlow(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, irq, flow, action
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -117,7 +129,9 @@ class IrqEmitter(Emitter):
         """Record that the thread function of an action is about to be called (ours: Linux has no tracepoint there)."""
         seq = self.seq = self.seq + 1
         self._append(
-            IrqThreadEntry(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, irq, name)
+            IrqThreadEntry(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, irq, name
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -127,7 +141,9 @@ class IrqEmitter(Emitter):
         """Record that the thread function of an action returned (ours)."""
         seq = self.seq = self.seq + 1
         self._append(
-            IrqThreadExit(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, irq, name)
+            IrqThreadExit(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, irq, name
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -144,8 +160,7 @@ class IrqEmitter(Emitter):
                 cpu.id,
                 cpu.pid,
                 cpu.preempt_count,
-                cpu.irqs_off,
-                cpu.need_resched,
+                cpu.irqs_off | cpu.need_resched << 2,
                 work,
                 function,
                 workqueue,
@@ -162,7 +177,7 @@ class IrqEmitter(Emitter):
         seq = self.seq = self.seq + 1
         self._append(
             WorkqueueActivateWork(
-                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, work, function
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, work, function
             )
         )
         if seq >= self._flush_at:
@@ -174,7 +189,7 @@ class IrqEmitter(Emitter):
         seq = self.seq = self.seq + 1
         self._append(
             WorkqueueExecuteStart(
-                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, work, function
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, work, function
             )
         )
         if seq >= self._flush_at:
@@ -186,7 +201,7 @@ class IrqEmitter(Emitter):
         seq = self.seq = self.seq + 1
         self._append(
             WorkqueueExecuteEnd(
-                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, work, function
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, work, function
             )
         )
         if seq >= self._flush_at:
@@ -204,8 +219,7 @@ class IrqEmitter(Emitter):
                 cpu.id,
                 cpu.pid,
                 cpu.preempt_count,
-                cpu.irqs_off,
-                cpu.need_resched,
+                cpu.irqs_off | cpu.need_resched << 2,
                 napi,
                 dev_name,
                 work,
@@ -220,7 +234,9 @@ class IrqEmitter(Emitter):
         """Record that a packet of ``len`` bytes entered the stack from device ``name``."""
         seq = self.seq = self.seq + 1
         self._append(
-            NetifReceiveSkb(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, name, len)
+            NetifReceiveSkb(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, name, len
+            )
         )
         if seq >= self._flush_at:
             self.flush()

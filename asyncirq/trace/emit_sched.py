@@ -49,8 +49,7 @@ class SchedEmitter(Emitter):
                 cpu.id,
                 cpu.pid,
                 cpu.preempt_count,
-                cpu.irqs_off,
-                cpu.need_resched,
+                cpu.irqs_off | cpu.need_resched << 2,
                 comm,
                 target_pid,
                 prio,
@@ -72,8 +71,7 @@ class SchedEmitter(Emitter):
                 cpu.id,
                 cpu.pid,
                 cpu.preempt_count,
-                cpu.irqs_off,
-                cpu.need_resched,
+                cpu.irqs_off | cpu.need_resched << 2,
                 comm,
                 target_pid,
                 prio,
@@ -95,8 +93,7 @@ class SchedEmitter(Emitter):
                 cpu.id,
                 cpu.pid,
                 cpu.preempt_count,
-                cpu.irqs_off,
-                cpu.need_resched,
+                cpu.irqs_off | cpu.need_resched << 2,
                 comm,
                 target_pid,
                 prio,
@@ -128,8 +125,7 @@ class SchedEmitter(Emitter):
                 cpu.id,
                 cpu.pid,
                 cpu.preempt_count,
-                cpu.irqs_off,
-                cpu.need_resched,
+                cpu.irqs_off | cpu.need_resched << 2,
                 prev_comm,
                 prev_pid,
                 prev_prio,
@@ -162,8 +158,7 @@ class SchedEmitter(Emitter):
                 cpu.id,
                 cpu.pid,
                 cpu.preempt_count,
-                cpu.irqs_off,
-                cpu.need_resched,
+                cpu.irqs_off | cpu.need_resched << 2,
                 comm,
                 target_pid,
                 runtime,
@@ -193,7 +188,9 @@ class SchedEmitter(Emitter):
         """Record that interrupts went off."""
         seq = self.seq = self.seq + 1
         self._append(
-            IrqDisable(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, caller, parent)
+            IrqDisable(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, caller, parent
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -203,7 +200,9 @@ class SchedEmitter(Emitter):
         """Record that interrupts go on."""
         seq = self.seq = self.seq + 1
         self._append(
-            IrqEnable(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, caller, parent)
+            IrqEnable(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, caller, parent
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -214,7 +213,7 @@ class SchedEmitter(Emitter):
         seq = self.seq = self.seq + 1
         self._append(
             PreemptDisable(
-                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, caller, parent
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, caller, parent
             )
         )
         if seq >= self._flush_at:
@@ -226,7 +225,7 @@ class SchedEmitter(Emitter):
         seq = self.seq = self.seq + 1
         self._append(
             PreemptEnable(
-                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, caller, parent
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, caller, parent
             )
         )
         if seq >= self._flush_at:
@@ -236,7 +235,9 @@ class SchedEmitter(Emitter):
     def cpu_idle(self, cpu: CpuView, state: int) -> int:
         """Record that the CPU entered idle state ``state``, or left idle (``4294967295``)."""
         seq = self.seq = self.seq + 1
-        self._append(CpuIdle(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, state))
+        self._append(
+            CpuIdle(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, state)
+        )
         if seq >= self._flush_at:
             self.flush()
         return seq
@@ -257,10 +258,10 @@ class SchedEmitter(Emitter):
         """Record that somebody wrote into the trace. ``cpu`` is None outside any CPU."""
         seq = self.seq = self.seq + 1
         if cpu is None:
-            self._append(TracingMark(seq, 0, self._clock.now, -1, -1, 0, False, False, text))
+            self._append(TracingMark(seq, 0, self._clock.now, -1, -1, 0, 0, text))
         else:
             self._append(
-                TracingMark(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, text)
+                TracingMark(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, text)
             )
         if seq >= self._flush_at:
             self.flush()
@@ -273,10 +274,12 @@ class SchedEmitter(Emitter):
         """
         seq = self.seq = self.seq + 1
         if cpu is None:
-            self._append(Printk(seq, 0, self._clock.now, -1, -1, 0, False, False, level, text))
+            self._append(Printk(seq, 0, self._clock.now, -1, -1, 0, 0, level, text))
         else:
             self._append(
-                Printk(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, level, text)
+                Printk(
+                    seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, level, text
+                )
             )
         if seq >= self._flush_at:
             self.flush()

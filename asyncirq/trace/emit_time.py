@@ -55,8 +55,7 @@ class TimeEmitter(Emitter):
                 cpu.id,
                 cpu.pid,
                 cpu.preempt_count,
-                cpu.irqs_off,
-                cpu.need_resched,
+                cpu.irqs_off | cpu.need_resched << 2,
                 timer,
                 function,
                 expires,
@@ -82,8 +81,7 @@ class TimeEmitter(Emitter):
                 cpu.id,
                 cpu.pid,
                 cpu.preempt_count,
-                cpu.irqs_off,
-                cpu.need_resched,
+                cpu.irqs_off | cpu.need_resched << 2,
                 timer,
                 function,
                 now,
@@ -98,7 +96,9 @@ class TimeEmitter(Emitter):
         """Record that a timer's function returned."""
         seq = self.seq = self.seq + 1
         self._append(
-            TimerExpireExit(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, timer)
+            TimerExpireExit(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, timer
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -108,7 +108,7 @@ class TimeEmitter(Emitter):
         """Record that a pending timer was taken off the wheel."""
         seq = self.seq = self.seq + 1
         self._append(
-            TimerCancel(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, timer)
+            TimerCancel(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, timer)
         )
         if seq >= self._flush_at:
             self.flush()
@@ -136,8 +136,7 @@ class TimeEmitter(Emitter):
                 cpu.id,
                 cpu.pid,
                 cpu.preempt_count,
-                cpu.irqs_off,
-                cpu.need_resched,
+                cpu.irqs_off | cpu.need_resched << 2,
                 hrtimer,
                 function,
                 expires,
@@ -155,7 +154,16 @@ class TimeEmitter(Emitter):
         seq = self.seq = self.seq + 1
         self._append(
             HrtimerExpireEntry(
-                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, hrtimer, function, now
+                seq,
+                cpu.cause,
+                self._clock.now,
+                cpu.id,
+                cpu.pid,
+                cpu.preempt_count,
+                cpu.irqs_off | cpu.need_resched << 2,
+                hrtimer,
+                function,
+                now,
             )
         )
         if seq >= self._flush_at:
@@ -166,7 +174,9 @@ class TimeEmitter(Emitter):
         """Record that an hrtimer's function returned."""
         seq = self.seq = self.seq + 1
         self._append(
-            HrtimerExpireExit(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, hrtimer)
+            HrtimerExpireExit(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, hrtimer
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -176,7 +186,9 @@ class TimeEmitter(Emitter):
         """Record that an hrtimer was taken off its queue."""
         seq = self.seq = self.seq + 1
         self._append(
-            HrtimerCancel(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, hrtimer)
+            HrtimerCancel(
+                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, hrtimer
+            )
         )
         if seq >= self._flush_at:
             self.flush()
@@ -187,7 +199,15 @@ class TimeEmitter(Emitter):
         seq = self.seq = self.seq + 1
         self._append(
             HrtimerRearm(
-                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, next_event, deferred
+                seq,
+                cpu.cause,
+                self._clock.now,
+                cpu.id,
+                cpu.pid,
+                cpu.preempt_count,
+                cpu.irqs_off | cpu.need_resched << 2,
+                next_event,
+                deferred,
             )
         )
         if seq >= self._flush_at:
@@ -199,7 +219,15 @@ class TimeEmitter(Emitter):
         seq = self.seq = self.seq + 1
         self._append(
             TickStop(
-                seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, success, dependency
+                seq,
+                cpu.cause,
+                self._clock.now,
+                cpu.id,
+                cpu.pid,
+                cpu.preempt_count,
+                cpu.irqs_off | cpu.need_resched << 2,
+                success,
+                dependency,
             )
         )
         if seq >= self._flush_at:

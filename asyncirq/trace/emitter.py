@@ -42,7 +42,9 @@ class Emitter(ABC):
     def _put(self, kind: Callable[..., Record], cpu: CpuView, *fields: int | str) -> int:
         """Build and append a record of a rare event: the short way to write an emit, at twice the time of the long one."""
         seq = self.seq = self.seq + 1
-        self._append(kind(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off, cpu.need_resched, *fields))
+        self._append(
+            kind(seq, cpu.cause, self._clock.now, cpu.id, cpu.pid, cpu.preempt_count, cpu.irqs_off | cpu.need_resched << 2, *fields)
+        )
         if seq >= self._flush_at:
             self.flush()
         return seq

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from asyncirq.trace.record import NO_PID, Record, tag_of
+from asyncirq.trace.record import NO_PID, TRACE_FLAG_IRQS_OFF, Record, tag_of
 
 SOFTIRQ_NAMES: Final = ("HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU")
 """Names of the softirq vectors, in the order of their numbers."""
@@ -43,7 +43,7 @@ NMI_MASK: Final = 0x00F00000
 
 # Each is indexed by its conditions as bits, the last named one being bit 0.
 _OFF: Final = ".bdD"  # irqs off, bottom halves off
-_RESCHED: Final = ".N"
+_RESCHED: Final = ".lNB"  # need-resched, need-resched-lazy
 _CONTEXT: Final = ".shHzzZZ"  # NMI, hardirq, serving softirq
 _DEPTH: Final = ".123456789abcdef"
 _DEEPEST: Final = 15
@@ -68,21 +68,22 @@ def softirq_name(vec: int) -> str:
     return SOFTIRQ_NAMES[vec] if 0 <= vec < len(SOFTIRQ_NAMES) else str(vec)
 
 
-def latency_flags(preempt_count: int, irqs_off: bool, need_resched: bool, migrate_depth: int = 0) -> str:
+def latency_flags(preempt_count: int, common_flags: int, migrate_depth: int = 0) -> str:
     """Return ftrace's five characters: irqs-off, need-resched, context, preempt depth, migrate-disable depth.
 
     Linux: ``tracing_gen_ctx_irq_test`` and ``trace_print_lat_fmt``; both depths stop at 15.
 
-    Model: the task flag and the bit in preempt_count are set as one, so need-resched is ``N`` or ``.``; a record's
-    header has no migrate-disable depth, so the last character of a rendered record is always ``.``.
+    Model: the task flag and the bit in preempt_count are set as one, so need-resched is ``N`` (``B`` with the
+    lazy flag, ``l`` for that alone) or ``.``; a record's header has no migrate-disable depth, so the last character of a
+    rendered record is always ``.``.
     """
     bh_off = (preempt_count & SOFTIRQ_MASK) > SOFTIRQ_SERVING
     nmi = (preempt_count & NMI_MASK) != 0
     hardirq = (preempt_count & HARDIRQ_MASK) != 0
     softirq = (preempt_count & SOFTIRQ_SERVING) != 0
     return (
-        _OFF[2 * irqs_off + bh_off]
-        + _RESCHED[need_resched]
+        _OFF[2 * (common_flags & TRACE_FLAG_IRQS_OFF) + bh_off]
+        + _RESCHED[common_flags >> 1 & 3]
         + _CONTEXT[4 * nmi + 2 * hardirq + softirq]
         + _DEPTH[min(preempt_count & PREEMPT_MASK, _DEEPEST)]
         + _DEPTH[min(migrate_depth, _DEEPEST)]

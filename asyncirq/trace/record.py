@@ -11,6 +11,13 @@ NO_CPU: Final = -1
 NO_PID: Final = -1
 """``pid`` of a record that no task was running for."""
 
+TRACE_FLAG_IRQS_OFF: Final = 0x01
+"""Bit of ``common_flags``: interrupts were off."""
+TRACE_FLAG_NEED_RESCHED_LAZY: Final = 0x02
+"""Bit of ``common_flags``: a reschedule was due, at the next tick or return to user mode."""
+TRACE_FLAG_NEED_RESCHED: Final = 0x04
+"""Bit of ``common_flags``: a reschedule was due at once."""
+
 
 class Clock(Protocol):
     """Tell the virtual time in nanoseconds; the engine is one."""
@@ -56,7 +63,9 @@ class Record(msgspec.Struct, gc=False, tag_field="event", forbid_unknown_fields=
     """Begin every record: when it happened, where, in which context, and because of what.
 
     ``seq`` counts from 1 in the order of emission; ``cause`` is the ``seq`` of the record that led here, 0 for none;
-    ``ts`` is virtual nanoseconds. Records are not frozen, for speed; nobody changes one once it is emitted.
+    ``ts`` is virtual nanoseconds. ``common_flags`` is what ftrace keeps under that name: ``TRACE_FLAG_IRQS_OFF`` and
+    ``TRACE_FLAG_NEED_RESCHED`` in one number, since each field of the header is paid for with every record. Records are
+    not frozen, for speed; nobody changes one once it is emitted.
     """
 
     seq: int
@@ -65,8 +74,17 @@ class Record(msgspec.Struct, gc=False, tag_field="event", forbid_unknown_fields=
     cpu: int
     pid: int
     preempt_count: int
-    irqs_off: bool
-    need_resched: bool
+    common_flags: int
+
+    @property
+    def irqs_off(self) -> bool:
+        """Tell whether interrupts were off."""
+        return self.common_flags & TRACE_FLAG_IRQS_OFF != 0
+
+    @property
+    def need_resched(self) -> bool:
+        """Tell whether a reschedule was due at once."""
+        return self.common_flags & TRACE_FLAG_NEED_RESCHED != 0
 
 
 def tag_of(kind: type[Record]) -> str:

@@ -32,8 +32,8 @@ CHUNK: Final = 128
 class Readable:
     """Be a processor that makes a record readable: seconds, task name, ftrace's flag characters.
 
-    ``ts`` becomes ``timestamp`` (exact seconds), ``pid`` becomes ``task`` (``comm-pid``), and ``preempt_count``,
-    ``irqs_off`` and ``need_resched`` become ``flags``; a printk's ``level`` becomes structlog's word. It needs the fields
+    ``ts`` becomes ``timestamp`` (exact seconds), ``pid`` becomes ``task`` (``comm-pid``), and ``preempt_count``
+    and ``common_flags`` become ``flags``; a printk's ``level`` becomes structlog's word. It needs the fields
     as the record has them, so it comes first.
     """
 
@@ -49,7 +49,7 @@ class Readable:
             "cause": event_dict.pop("cause"),
             "cpu": event_dict.pop("cpu"),
             "task": f"{self._comms[event_dict['pid']]}-{event_dict.pop('pid')}",
-            "flags": latency_flags(event_dict.pop("preempt_count"), event_dict.pop("irqs_off"), event_dict.pop("need_resched")),
+            "flags": latency_flags(event_dict.pop("preempt_count"), event_dict.pop("common_flags")),
         }
         if "level" in event_dict:
             event_dict["level"] = method_name

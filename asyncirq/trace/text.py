@@ -174,7 +174,7 @@ def timestamp(ts: int, digits: int = MICROSECONDS) -> str:
 def render(record: Record, comms: CommTable, digits: int = MICROSECONDS) -> str:
     """Return a record as one line of ftrace's ``trace`` file, without the newline; ``[---]`` is outside any CPU."""
     cpu = "---" if record.cpu == NO_CPU else f"{record.cpu:03d}"
-    flags = latency_flags(record.preempt_count, record.irqs_off, record.need_resched)
+    flags = latency_flags(record.preempt_count, record.common_flags)
     head = f"{comms[record.pid]:>16}-{record.pid:<7d} [{cpu}] {flags} {timestamp(record.ts, digits)}: "
     return f"{head}{tag_of(type(record))}: {event_text(record)}"
 

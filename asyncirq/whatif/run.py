@@ -184,7 +184,7 @@ def _join(records: list[Record], phase: PhaseCut, result: PhaseResult, start_ns:
     mark = f"{_MARKER}{phase.name}"
     own = result.records
     if phase.name != WHOLE and not any(isinstance(record, TracingMark) and record.text == mark for record in own[:1]):
-        records.append(TracingMark(first + 1, 0, start_ns, 0, 0, 0, False, False, mark))
+        records.append(TracingMark(first + 1, 0, start_ns, 0, 0, 0, 0, mark))
     offset = own[0].seq - len(records) - 1 if own else 0
     origin = result.origin_ns
     for record in own:

@@ -31,13 +31,13 @@ HARD = 0x10000
 SERVING = 0x100
 
 
-def head(seq: int, ts: int, pid: int, preempt_count: int = 0, irqs_off: bool = False) -> tuple[int, int, int, int, int, int, bool, bool]:
-    return seq, 0, ts, 0, pid, preempt_count, irqs_off, False
+def head(seq: int, ts: int, pid: int, preempt_count: int = 0, irqs_off: bool = False) -> tuple[int, int, int, int, int, int, int]:
+    return seq, 0, ts, 0, pid, preempt_count, int(irqs_off)
 
 
 RECORDS: list[Record] = [
     TracingMark(*head(1, 1_000, 5), text="PHASE one"),
-    DeviceRaise(2, 0, 1_500, -1, -1, 0, False, False, device="eth0", source="rx"),
+    DeviceRaise(2, 0, 1_500, -1, -1, 0, 0, device="eth0", source="rx"),
     IrqHandlerEntry(*head(3, 2_400, 5, HARD, True), irq=21, name="eth0"),
     SoftirqRaise(*head(4, 3_000, 5, HARD, True), vec=3),
     IrqHandlerExit(*head(5, 4_000, 5, HARD, True), irq=21, ret=1),

@@ -19,7 +19,7 @@ from asyncirq.config import KernelConfig, preset
 from asyncirq.entry import CALL_FUNCTION_SINGLE_VECTOR, IRQ_WORK_VECTOR
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.task import Task
-from asyncirq.trace.record import tag_of
+from asyncirq.trace.record import Record, tag_of
 from tests.small import Small
 
 LVTT = 0x320
@@ -118,7 +118,7 @@ class Bench(Small):
         for record in self.records():
             kind = tag_of(type(record))
             if kind in kinds and (cpu is None or record.cpu == cpu):
-                fields = record.__struct_fields__[8:]
+                fields = record.__struct_fields__[len(Record.__struct_fields__) :]
                 found.append((record.ts, kind, *(getattr(record, field) for field in fields)))
         return found
 

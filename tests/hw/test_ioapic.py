@@ -46,12 +46,12 @@ def test_records_of_a_level_interrupt_are_linked() -> None:
     line.set(True)
     world.settle()
     assert world.records() == [
-        LineLevel(1, 0, 0, -1, -1, 0, False, False, "pin3", True),
-        IoapicDeliver(2, 1, 50, -1, -1, 0, False, False, 0, 3, 0x61, 0, "physical", "fixed", "level"),
-        LapicIrr(3, 2, 50, 0, -1, 0, False, False, 0x61, "level", 0),
-        LineLevel(4, 0, 50, -1, -1, 0, False, False, "pin3", False),
-        LapicEoi(5, 0, 50, 0, 0, 0, True, False, 0x61),
-        IoapicEoi(6, 5, 50, -1, -1, 0, False, False, 0, 3, 0x61),
+        LineLevel(1, 0, 0, -1, -1, 0, 0, "pin3", True),
+        IoapicDeliver(2, 1, 50, -1, -1, 0, 0, 0, 3, 0x61, 0, "physical", "fixed", "level"),
+        LapicIrr(3, 2, 50, 0, -1, 0, 0, 0x61, "level", 0),
+        LineLevel(4, 0, 50, -1, -1, 0, 0, "pin3", False),
+        LapicEoi(5, 0, 50, 0, 0, 0, 1, 0x61),
+        IoapicEoi(6, 5, 50, -1, -1, 0, 0, 0, 3, 0x61),
     ]
     assert world.cpus[0].causes == [3]
 

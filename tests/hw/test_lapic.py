@@ -37,9 +37,9 @@ def test_records_of_a_coalesced_raise_and_its_service() -> None:
     lapic.eoi(world.cpus[0])
     lapic.eoi(world.cpus[0])
     assert world.records() == [
-        LapicIrr(1, 0, 0, 0, -1, 0, False, False, 0x40, "edge", 0),
-        LapicIrr(2, 0, 0, 0, -1, 0, False, False, 0x40, "level", 1),
-        LapicEoi(3, 0, 0, 0, 0, 0, True, False, 0x40),
+        LapicIrr(1, 0, 0, 0, -1, 0, 0, 0x40, "edge", 0),
+        LapicIrr(2, 0, 0, 0, -1, 0, 0, 0x40, "level", 1),
+        LapicEoi(3, 0, 0, 0, 0, 0, 1, 0x40),
     ]
 
 

@@ -85,4 +85,4 @@ def test_trace_links_the_listener_to_the_level() -> None:
     line.set(True, recorder.device_raise(0, "uart", "rx"))
     recorder.flush()
     assert changes == [(True, 2)]
-    assert sink.records[1] == LineLevel(2, 1, 70, -1, -1, 0, False, False, "irq", True)
+    assert sink.records[1] == LineLevel(2, 1, 70, -1, -1, 0, 0, "irq", True)

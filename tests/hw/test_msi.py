@@ -65,8 +65,8 @@ def test_send_reaches_irr_and_is_traced() -> None:
     assert send(world.bus, MsiMessage.compose(0x41, 0), cause=0) == 1
     assert world.lapics[0].irr == bits(0x41)
     assert world.records() == [
-        MsiWrite(1, 0, 40, -1, -1, 0, False, False, 0xFEE00000, 0x41),
-        LapicIrr(2, 1, 40, 0, -1, 0, False, False, 0x41, "edge", 0),
+        MsiWrite(1, 0, 40, -1, -1, 0, 0, 0xFEE00000, 0x41),
+        LapicIrr(2, 1, 40, 0, -1, 0, 0, 0x41, "edge", 0),
     ]
 
 

@@ -21,7 +21,7 @@ from asyncirq.irq.ipi import Ipi
 from asyncirq.irq.manage import IrqCore
 from asyncirq.irq.sim_chip import IrqSim
 from asyncirq.sched.task import TASK_UNINTERRUPTIBLE, Task, TaskFn
-from asyncirq.trace.record import tag_of
+from asyncirq.trace.record import Record, tag_of
 from tests.small import Small
 
 STOCK = preset("linux-6.12")
@@ -175,7 +175,8 @@ class Rig(Small):
         for record in self.records():
             kind = tag_of(type(record))
             if kind in kinds:
-                found.append((record.ts, record.cpu, kind, *(getattr(record, field) for field in record.__struct_fields__[8:])))
+                own = record.__struct_fields__[len(Record.__struct_fields__) :]
+                found.append((record.ts, record.cpu, kind, *(getattr(record, field) for field in own)))
         return found
 
     def said(self) -> list[str]:

@@ -86,7 +86,7 @@ def rows_of(records: Iterable[Record], requester_wakeups: bool = False) -> list[
             continue
         if what.startswith("call_function") and not calls:
             continue
-        flag = latency_flags(record.preempt_count, record.irqs_off, record.need_resched)[_CONTEXT]
+        flag = latency_flags(record.preempt_count, record.common_flags)[_CONTEXT]
         context = flag if flag in "hHs" else "."
         task = "idle" if record.pid == 0 else _row_class(comms[record.pid])
         rows.append(Row(record.ts, record.cpu, context, task, what))

@@ -57,7 +57,7 @@ def one_of_each() -> list[Record]:
     for seq, kind in enumerate(RECORD_TYPES, 1):
         own = {field: VALUES[field_type(kind, field)] for field in own_fields(kind)}
         header = {"seq": seq, "cause": 0, "ts": 10 * seq, "cpu": 0, "pid": 1, "preempt_count": 0}
-        records.append(kind(**header, irqs_off=False, need_resched=False, **own))
+        records.append(kind(**header, common_flags=0, **own))
     return records
 
 

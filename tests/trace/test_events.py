@@ -17,7 +17,7 @@ def emit_of(tag: str) -> Any:
 
 
 def test_header_is_what_every_reader_relies_on() -> None:
-    assert Record.__struct_fields__ == ("seq", "cause", "ts", "cpu", "pid", "preempt_count", "irqs_off", "need_resched")
+    assert Record.__struct_fields__ == ("seq", "cause", "ts", "cpu", "pid", "preempt_count", "common_flags")
 
 
 def test_tags_are_unique_and_every_subclass_is_registered() -> None:
@@ -62,9 +62,9 @@ def test_emit_method_puts_every_argument_into_its_field(tag: str) -> None:
     for field in own_fields(kind):
         assert getattr(record, field) == arguments[field]
     if "cpu" in arguments:
-        header: tuple[Any, ...] = (arguments.get("irr_cause", 9), 1234, 3, 42, 0x101, True, True)
+        header: tuple[Any, ...] = (arguments.get("irr_cause", 9), 1234, 3, 42, 0x101, 5)
     else:
-        header = (arguments["cause"], 1234, arguments.get("cpu_id", -1), -1, 0, False, False)
+        header = (arguments["cause"], 1234, arguments.get("cpu_id", -1), -1, 0, 0)
     assert tuple(getattr(record, field) for field in Record.__struct_fields__) == (1, *header)
 
 

@@ -7,34 +7,36 @@ from tests.trace.fakes import FakeCpu, recorder
 
 
 @pytest.mark.parametrize(
-    ("count", "irqs_off", "resched", "flags"),
+    ("count", "common", "flags"),
     [
-        (0, False, False, "....."),
-        (0, True, False, "d...."),
-        (1, False, False, "...1."),
-        (0x200, False, False, "b...."),
-        (0x201, True, False, "D..1."),
-        (0x100, False, False, "..s.."),
-        (0x300, False, False, "b.s.."),
-        (0x10000, True, False, "d.h.."),
-        (0x10101, True, True, "dNH1."),
-        (0x110000, True, False, "d.Z.."),
-        (0x100000, True, False, "d.z.."),
-        (0x110100, True, False, "d.Z.."),
-        (0x0A, False, True, ".N.a."),
-        (0x0F, False, False, "...f."),
-        (0x10, False, False, "...f."),
-        (0xFF, False, False, "...f."),
-        (0x80000000, False, False, "....."),
+        (0, 0, "....."),
+        (0, 1, "d...."),
+        (1, 0, "...1."),
+        (0x200, 0, "b...."),
+        (0x201, 1, "D..1."),
+        (0x100, 0, "..s.."),
+        (0x300, 0, "b.s.."),
+        (0x10000, 1, "d.h.."),
+        (0x10101, 5, "dNH1."),
+        (0x110000, 1, "d.Z.."),
+        (0x100000, 1, "d.z.."),
+        (0x110100, 1, "d.Z.."),
+        (0x10101, 3, "dlH1."),
+        (0x10101, 7, "dBH1."),
+        (0x0A, 4, ".N.a."),
+        (0x0F, 0, "...f."),
+        (0x10, 0, "...f."),
+        (0xFF, 0, "...f."),
+        (0x80000000, 0, "....."),
     ],
 )
-def test_flags_are_ftraces(count: int, irqs_off: bool, resched: bool, flags: str) -> None:
-    assert latency_flags(count, irqs_off, resched) == flags
+def test_flags_are_ftraces(count: int, common: int, flags: str) -> None:
+    assert latency_flags(count, common) == flags
 
 
 @pytest.mark.parametrize(("depth", "flags"), [(0, "....."), (1, "....1"), (15, "....f"), (99, "....f")])
 def test_migrate_disable_depth(depth: int, flags: str) -> None:
-    assert latency_flags(0, False, False, depth) == flags
+    assert latency_flags(0, 0, depth) == flags
 
 
 def test_softirq_names() -> None:

@@ -65,7 +65,7 @@ def test_empty_file_is_an_empty_trace(tmp_path: Path) -> None:
     [
         (GOOD.replace(b'"irq":5', b'"irq":"5"'), "field `irq`: Expected `int`, got `str`"),
         (GOOD.replace(b'"irq":5', b'"irq":5.5'), "field `irq`: Expected `int`, got `float`"),
-        (GOOD.replace(b'"irqs_off":false', b'"irqs_off":0'), "field `irqs_off`: Expected `bool`, got `int`"),
+        (GOOD.replace(b'"common_flags":0', b'"common_flags":true'), "field `common_flags`: Expected `int`, got `bool`"),
         (GOOD.replace(b'"irq":5,', b""), "Object missing required field `irq`"),
         (GOOD.replace(b'"irq":5', b'"irq":5,"extra":1'), "Object contains unknown field `extra`"),
         (GOOD.replace(b"irq_handler_entry", b"irq_handler_enter"), "field `event`: Invalid value 'irq_handler_enter'"),
