@@ -5,7 +5,7 @@ timer and the inter-processor interrupts; ``irq_enter`` and ``irq_exit`` bracket
 statement of ``irq_exit``: the task may wake up on another CPU, so nothing may follow it.
 
 Linux: arch/x86/kernel/irq.c, arch/x86/include/asm/idtentry.h, kernel/entry/common.c. Model: register frames, swapgs and
-the mitigation work are a named cost; user-mode exit work other than rescheduling is left out.
+the mitigation work are a named cost.
 Trace: vector_entry, vector_exit, local_timer_entry/exit, reschedule_entry/exit, call_function(_single)_entry/exit.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from asyncirq.bottom_half.softirq import Softirq
+from asyncirq.entry.exit_work import ExitWork
 from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.idt import Gate, Idt
@@ -75,6 +76,7 @@ class Entry:
         self._depth = self.sched.config.hardirq_depth * HARDIRQ_OFFSET
         self._mask = self.sched.count_mask
         self._preemptible = self.sched.preemptible_kernel
+        self.exit_work = ExitWork(self.sched)
 
     def install(self, idt: Idt) -> None:
         """Fill the gates: system vectors first, then every free external one with the common or the spurious entry."""
@@ -130,14 +132,7 @@ class Entry:
     async def _exit_to_user(self, cpu: Cpu) -> None:
         task = cpu.current
         assert isinstance(task, Task)
-        while True:
-            await task.cpu.irq_enable()
-            if self.costs.user_exit_work_ns:
-                await task.spend(self.costs.user_exit_work_ns)
-            await self.sched.schedule(task)
-            task.cpu.irq_disable()
-            if not task.cpu.need_resched:
-                break
+        await self.exit_work.prepare(task)
 
     # --- device interrupts
 

@@ -22,6 +22,7 @@ from asyncirq.sim.word import Word
 if TYPE_CHECKING:
     from asyncirq.hw.idt import Idt
     from asyncirq.hw.lapic import Lapic
+    from asyncirq.hw.stack import Stack
     from asyncirq.sim.context import Context
     from asyncirq.trace.recorder import Recorder
 
@@ -33,10 +34,11 @@ class Thread:
 
     ``pinned`` says that the thread cannot migrate (a per-CPU kthread, or migration disabled). ``user_mode`` says that it is
     in user mode, ``regs_user`` that the interrupt being handled found it there. ``saved_count`` is its preempt count while
-    it is switched out; ``own_irqs_off`` says that it cleared IF itself.
+    it is switched out; ``own_irqs_off`` says that it cleared IF itself. ``work`` holds flags of what is to be done before it is in
+    user mode again, by ``exit_to_user``. ``stack`` is its kernel stack, on a machine that accounts for them.
     """
 
-    __slots__ = ("cause", "cpu", "own_irqs_off", "pid", "pinned", "regs_user", "saved_count", "sim", "user_mode")
+    __slots__ = ("cause", "cpu", "own_irqs_off", "pid", "pinned", "regs_user", "saved_count", "sim", "stack", "user_mode", "work")
 
     cpu: Cpu
     sim: Context
@@ -49,6 +51,12 @@ class Thread:
         self.regs_user = False
         self.saved_count = 0
         self.cause = 0
+        self.work = 0
+        self.stack: Stack | None = None
+
+    async def exit_to_user(self) -> None:
+        """Do what ``work`` asks for; returns with interrupts off."""
+        raise InternalError(f"{self.sim.name} has work on its way to user mode, but nobody who does it")
 
 
 class Cpu:
@@ -56,7 +64,8 @@ class Cpu:
 
     ``irqs_off`` is the inverse of IF. ``attention`` is derived: an interrupt or NMI would be taken at the next
     instruction boundary. ``cause`` is the ``seq`` of the record that led to what the CPU executes.
-    ``preempt_count`` has Linux's layout and belongs to the thread that runs; ``pid`` is that thread's.
+    ``preempt_count`` has Linux's layout and belongs to the thread that runs; ``pid`` is that thread's. ``pushed_irqs_off`` is
+    ``irqs_off`` as the frame that was pushed last holds it: read it before anything nests.
     """
 
     __slots__ = (
@@ -75,6 +84,7 @@ class Cpu:
         "nmi_blocked",
         "pid",
         "preempt_count",
+        "pushed_irqs_off",
         "trace",
     )
 
@@ -88,6 +98,7 @@ class Cpu:
         self.idt = idt
         self.trace = trace
         self.irqs_off = True
+        self.pushed_irqs_off = True
         self.nmi_blocked = False
         self.attention = False
         self.need_resched = False
@@ -254,7 +265,7 @@ async def interrupt_window(thread: Thread) -> None:
         cpu.engine.step()
         lapic = cpu.lapic
         trace = cpu.trace
-        saved_off = cpu.irqs_off
+        saved_off = cpu.pushed_irqs_off = cpu.irqs_off
         saved_own = thread.own_irqs_off
         saved_user = thread.user_mode
         saved_regs = thread.regs_user
@@ -280,6 +291,8 @@ async def interrupt_window(thread: Thread) -> None:
         if cpu.attention:
             cpu.recompute()
         await gate.handler(cpu, vector)
+        if saved_user and thread.work and vector != NMI_VECTOR:
+            await thread.exit_to_user()
         cpu = thread.cpu
         cpu.cause = saved_cause
         thread.own_irqs_off = saved_own

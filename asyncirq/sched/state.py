@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from asyncirq.config import KernelConfig
 from asyncirq.costs import Costs
@@ -19,6 +20,7 @@ class SchedState:
 
     ``send_reschedule(cpu, dest)`` and ``send_wakeup(cpu, dest)`` send the IPIs; the machine sets them. ``count_mask``
     selects the bits of preempt_count that forbid preemption: all of them, except softirq's on PREEMPT_RT.
+    ``user_work(task)`` does what a task's ``work`` flags ask for on its way to user mode.
     """
 
     send_reschedule: Callable[[Cpu, int], None]
@@ -37,6 +39,7 @@ class SchedState:
         self.preemptible_kernel = config.preemption in ("full", "rt")
         self.lazy = config.lazy_preemption
         self.nr_migrations = 0
+        self.user_work: Callable[[Task], Coroutine[Any, Any, None]] | None = None
         self._next_pid = 1
         engine.sleepers.append(self._uninterruptible)
 

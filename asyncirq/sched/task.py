@@ -170,9 +170,17 @@ class Task(Thread):
             self.cpu.need_resched = True
         if self.cpu.need_resched:
             await self.sched.exit_to_user(self)
+        if self.work:
+            await self.exit_to_user()
+            await self.cpu.irq_enable()
         self.user_mode = True
         await self.spend(ns)
         self.user_mode = False
+
+    async def exit_to_user(self) -> None:
+        """Do what ``work`` asks for; returns with interrupts off."""
+        assert self.sched.user_work is not None
+        await self.sched.user_work(self)
 
     # --- where am I
 
