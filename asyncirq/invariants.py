@@ -32,15 +32,17 @@ def check(cpu: Cpu) -> None:
     count = cpu.preempt_count
     if cpu.irqs_off and not count and not thread.own_irqs_off:
         _violated(cpu, "I2", f"{thread.sim.name} runs with preempt count 0 and interrupts off, which it did not turn off")
-    if cpu.lapic.isr and not count & (HARDIRQ_MASK | NMI_MASK):
-        _violated(cpu, "I3", f"vector {cpu.lapic.isr.bit_length() - 1} is in service without a hard interrupt on the stack")
+    vector = cpu.pins.in_service()
+    if vector >= 0 and not count & (HARDIRQ_MASK | NMI_MASK):
+        _violated(cpu, "I3", f"vector {vector} is in service without a hard interrupt on the stack")
 
 
 def check_switch(cpu: Cpu, following: Thread) -> None:
     """Check I4 at a switch from ``cpu.current`` to ``following``."""
     count = cpu.preempt_count
-    if cpu.lapic.isr:
-        _violated(cpu, "I4", f"switch with vector {cpu.lapic.isr.bit_length() - 1} in service")
+    vector = cpu.pins.in_service()
+    if vector >= 0:
+        _violated(cpu, "I4", f"switch with vector {vector} in service")
     if count & HARDIRQ_MASK:
         _violated(cpu, "I4", f"switch with preempt count {count:08x}")
     if count & PREEMPT_MASK != 2 or following.saved_count & PREEMPT_MASK != 2:

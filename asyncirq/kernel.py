@@ -6,10 +6,10 @@ softirq) is a callable that is set here, so this file is the map of all upcalls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
-from asyncirq.board import Board
+from asyncirq.arch import make_arch
+from asyncirq.board import Board, Msi
 from asyncirq.bottom_half.backlog import Backlog
 from asyncirq.bottom_half.dev_poll import DevPoll
 from asyncirq.bottom_half.hrtimer import Hrtimers
@@ -29,26 +29,11 @@ from asyncirq.bottom_half.workqueue import BhWorkqueues, ManagedWorkqueues, Work
 from asyncirq.bottom_half.workqueue_keventd import Keventd
 from asyncirq.config import KernelConfig
 from asyncirq.costs import Costs
-from asyncirq.entry import (
-    CALL_FUNCTION_SINGLE_VECTOR,
-    CALL_FUNCTION_VECTOR,
-    IRQ_WORK_VECTOR,
-    NMI_VECTOR,
-    RESCHEDULE_VECTOR,
-    SPURIOUS_APIC_VECTOR,
-    Entry,
-    Entry32,
-)
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq import proc
-from asyncirq.irq.ipi import Ipi, SmpCall
+from asyncirq.irq.ipi import SmpCall
 from asyncirq.irq.manage import IrqCore
-from asyncirq.irq.spread import create_affinity_masks
-from asyncirq.irqchip.ioapic import IoApicDomain, PinConfig
-from asyncirq.irqchip.lapic import LocalApics
-from asyncirq.irqchip.msi import MsiDomain, MsiTarget
-from asyncirq.irqchip.vector import VectorDomain, expected_irqs
 from asyncirq.sched.core import Sched
 from asyncirq.sched.idle import Idle
 from asyncirq.sched.smpboot import Smpboot
@@ -87,13 +72,9 @@ class Kernel:
         self.backlog = Backlog(self.napi, self.net)
         self.dev_poll = DevPoll(self.net) if config.net_rx == "quota" else None
         self.irq = IrqCore(self.sched, self.softirq, debug=debug)
-        self.apics = LocalApics(board.cpus)
-        self.ipi = Ipi(self.sched, self.apics.send_ipi)
-        self.vectors = VectorDomain(self.irq, system=False)
-        self.ioapic = IoApicDomain(self.irq, self.vectors, board.ioapic)
-        self.msi = MsiDomain(self.irq, self.vectors)
-        self.entry = (Entry if config.bits == 64 else Entry32)(self.softirq, self.vectors.vector_irq)
-        self._messages = 0
+        self.arch = make_arch(board, self.irq, self.softirq)
+        self.ipi = self.arch.ipi
+        self.entry = self.arch.entry
         self._wire()
 
     def _wire(self) -> None:
@@ -119,7 +100,6 @@ class Kernel:
         self.tick.hooks.append(self.irq_work.irq_work_tick)
         self.tick.keepers.append(self.irq_work.irq_work_needs_cpu)
         self.tick.sched_hooks.append(self._worker_tick)
-        self.irq.ack_bad_irq = self.apics.eoi
         resend = Tasklet(self._resend, "resend_irqs")
         self.irq.schedule_resend = partial(self._schedule_resend, resend)
         poll = Timer(self._poll_spurious, "poll_spurious_irq_timer")
@@ -127,20 +107,16 @@ class Kernel:
         self.entry.timer = self.hrtimers.hrtimer_interrupt
         self.entry.call_function = self._call_function
         self.entry.irq_work = self.irq_work.irq_work_run
-        self.entry.unused = self.vectors.handle_unused
-        self.entry.move_cleanup = self.vectors.move_cleanup
         self.irq.msleep = self.sleep.msleep
 
     def boot(self) -> None:
         """Start the kernel, in Linux's order; no time passes. Linux: init/main.c start_kernel()."""
-        self.setup_gates()  # trap_init, init_IRQ
-        self.vectors.assign_system_vectors()
-        for cpu in self.board.cpus:
-            cpu.idt.freeze()
+        self.arch.setup_gates()  # trap_init
+        self.arch.init_irq()  # init_IRQ
         for cpu in self.board.cpus:
             self.board.engine.resume(self.sched.new_idle(cpu, self.idle.cpu_idle).sim)
         for cpu in self.board.cpus:
-            self.board.setup_timer(cpu, self.config.vectors.local_timer)  # time_init
+            self.arch.setup_timer(cpu)  # time_init
             self.tick.start(cpu)
         for cpu in self.board.cpus:
             self.softirq_threads.spawn(cpu)  # early initcalls
@@ -149,14 +125,6 @@ class Kernel:
         self.workqueues.boot()
         for cpu in self.board.cpus:
             self.rcu.spawn(self.smpboot, cpu)
-
-    def setup_gates(self) -> None:
-        """Fill the gates: of one table that every CPU loads, or of one for each CPU."""
-        for cpu in self.board.cpus:
-            if cpu.id == 0 or self.config.idt_per_cpu:
-                self.entry.install(cpu.idt)
-            else:
-                cpu.idt = self.board.cpus[0].idt
 
     # --- upcalls with a body
 
@@ -187,32 +155,12 @@ class Kernel:
     # --- what the machine offers
 
     def gsi_to_irq(self, gsi: int, level: bool, active_low: bool) -> int:
-        """Return the irq of an IO-APIC pin, made at the first call. Raises ``UsageError`` when the pin is wired otherwise already."""
-        config = PinConfig(level=level, active_low=active_low)
-        irq = self.ioapic.find_mapping(gsi)
-        if not irq:
-            return self.ioapic.create_mapping(gsi, arg=config, irq=gsi if gsi < self.config.vectors.legacy else -1)
-        if self.irq.desc(irq).data.chip_data != config:
-            raise UsageError(f"gsi {gsi} is wired otherwise already (irq {irq})", 22)
-        return irq
+        """Return the irq of a wire, made at the first call. Raises ``UsageError`` when it is wired otherwise already."""
+        return self.arch.line_irq(gsi, level=level, active_low=active_low)
 
-    def alloc_msi(self, target: MsiTarget) -> int:
-        """Return a new irq that is raised by messages of ``target``."""
-        self._messages += 1
-        return self.msi.create_mapping(self._messages, arg=target)
-
-    def alloc_spread_msis(self, targets: Sequence[MsiTarget], pre: int = 0, post: int = 0) -> list[int]:
-        """Return new irqs, one for each target: those between the first ``pre`` and last ``post`` spread over the CPUs for good.
-
-        Linux: pci_alloc_irq_vectors_affinity().
-        """
-        irqs = []
-        for target, affinity in zip(
-            targets, create_affinity_masks(len(targets), len(self.board.cpus), self.irq.default_affinity, pre, post), strict=True
-        ):
-            self._messages += 1
-            irqs.append(self.msi.create_mapping(self._messages, arg=target, affinity=affinity))
-        return irqs
+    def alloc_msi(self, name: str) -> Msi:
+        """Return a new message of a device, with its irq."""
+        return self.arch.alloc_msi(name)
 
     def start_thread(self, task: Task) -> None:
         """Make a new task ready from outside the model; a halted CPU is told by an interrupt."""
@@ -220,14 +168,13 @@ class Kernel:
             task.cpu = min(self.sched.rqs, key=lambda rq: rq.nr_running).cpu
         self.sched.start_now(task)
         if self.board.engine.now:
-            self.board.bus.deliver(self.board.fixed_message(task.cpu, RESCHEDULE_VECTOR))
+            self.arch.kick(task.cpu)
 
     def proc(self, path: str) -> str:
         """Return the text of a file under /proc. Raises ``UsageError`` ENOENT for one that the model does not have."""
         name = path.removeprefix("/proc/")
         if name == "interrupts":
-            expected = expected_irqs(len(self.board.ioapic.pins), len(self.board.cpus))
-            return proc.interrupts(self.irq, self._vector_counts(), {"ERR": self.irq.err_count}, expected)
+            return proc.interrupts(self.irq, self.arch.proc_counts(), {"ERR": self.irq.err_count}, self.arch.expected_irqs())
         if name == "softirqs":
             return proc.softirqs(self.softirq.counts)
         if name == "net/softnet_stat":
@@ -238,18 +185,6 @@ class Kernel:
         if len(parts) == 3 and parts[0] == "irq" and parts[1].isdigit() and int(parts[1]) in self.irq.descs:
             return proc.read_irq_file(self.irq, int(parts[1]), parts[2])
         raise UsageError(f"there is no {path} here", 2)
-
-    def _vector_counts(self) -> dict[str, list[int]]:
-        counts = self.entry.counts
-        calls = [sum(pair) for pair in zip(counts[CALL_FUNCTION_VECTOR], counts[CALL_FUNCTION_SINGLE_VECTOR], strict=True)]
-        return {
-            "NMI": counts[NMI_VECTOR],
-            "LOC": counts[self.config.vectors.local_timer],
-            "SPU": counts[SPURIOUS_APIC_VECTOR],
-            "IWI": counts[IRQ_WORK_VECTOR],
-            "RES": counts[RESCHEDULE_VECTOR],
-            "CAL": calls,
-        }
 
     def describe(self) -> str:
         """Return the three registration tables as text: the gates, the descriptors, the softirq vectors."""

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from asyncirq import invariants
-from asyncirq.board import Board, Msi
+from asyncirq.board import Msi, make_board
 from asyncirq.config import KernelConfig, preset
 from asyncirq.costs import Costs
 from asyncirq.errors import UsageError
@@ -25,6 +25,7 @@ from asyncirq.trace.recorder import Recorder
 from asyncirq.trace.sinks import MemorySink, Sink
 
 MAX_CPUS: Final = 1024
+DEFAULT_CONTROLLER: Final = "apic"
 
 
 class Machine:
@@ -36,7 +37,8 @@ class Machine:
             ...
             await m.run_for(ms(50))
 
-    ``kernel`` is a preset's name or a ``KernelConfig``. ``trace`` False records nothing at all (the run is the same, only
+    ``kernel`` is a preset's name or a ``KernelConfig``, ``controller`` the kind of interrupt controllers: a name of
+    ``asyncirq.board.BOARDS``, ``"apic"`` unless given. ``trace`` False records nothing at all (the run is the same, only
     faster); ``sinks`` receive the records, by default one list in memory, which ``records`` returns; ``sinks=()`` keeps
     nothing but the digest. ``executor`` is ``"native"`` or ``"anyio"``. ``policy`` decides ties; ``replay`` is the tape of an
     earlier live run. ``check`` watches the invariants of ``asyncirq.invariants``. ``debug`` traces every step of the flow
@@ -52,6 +54,7 @@ class Machine:
         cpus: int = 1,
         kernel: KernelConfig | str = "linux-6.12",
         *,
+        controller: str | None = None,
         seed: int = 0,
         costs: Costs | None = None,
         trace: bool = True,
@@ -72,7 +75,7 @@ class Machine:
         self._memory = MemorySink() if sinks is None and trace else None
         given: Sequence[Sink] = sinks if sinks is not None else [self._memory] if self._memory is not None else ()
         self.trace = Recorder(self.engine, given) if trace else None
-        self.board = Board(self.engine, cpus, self.costs, self.trace)
+        self.board = make_board(controller or DEFAULT_CONTROLLER, self.engine, cpus, self.costs, self.trace)
         self.kernel = Kernel(self.board, self.config, self.costs, self.trace, debug=debug)
         self.sched = self.kernel.sched
         self.softirq = self.kernel.softirq
@@ -165,9 +168,7 @@ class Machine:
 
     def msi(self, name: str) -> Msi:
         """Return a message-signalled interrupt of a device: ``irq`` to request, ``send()`` to raise it."""
-        msi = Msi(name, self.board)
-        msi.irq = self.kernel.alloc_msi(msi)
-        return msi
+        return self.kernel.alloc_msi(name)
 
     def spawn(self, coro: Coroutine[Any, Any, None], name: str) -> Context:
         """Start a device's task: it may ``await m.engine.sleep(ns)`` and raise interrupts, and knows no CPU."""

@@ -22,6 +22,8 @@ import anyio
 import hypothesis
 import pytest
 
+from asyncirq.board import BOARDS
+
 try:
     import uvloop
 except ImportError:  # there is none for Windows
@@ -69,3 +71,21 @@ def host_run(request: pytest.FixtureRequest) -> HostRun:
         return anyio.run(function, *args, backend="asyncio", backend_options={"use_uvloop": host == "uvloop"})
 
     return run
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what uses ``every_controller`` on each, or on those that its ``controllers`` mark names."""
+    if "every_controller" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("controllers")
+        metafunc.parametrize("every_controller", list(BOARDS) if marker is None else marker.args, indirect=True)
+
+
+@pytest.fixture
+def every_controller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have machines that name no interrupt controller take the one of the test's turn. Returns its name.
+
+    A module asks for it with ``pytestmark = pytest.mark.usefixtures("every_controller")``.
+    """
+    controller: str = request.param
+    monkeypatch.setattr("asyncirq.machine.DEFAULT_CONTROLLER", controller)
+    return controller

@@ -28,7 +28,7 @@ def below(room: str) -> frozenset[str]:
     return frozenset(BASE + CHAIN[: CHAIN.index(room)])
 
 
-KERNEL: Final = frozenset((*BASE, *CHAIN, "board", "kernel"))
+KERNEL: Final = frozenset((*BASE, *CHAIN, "board", "arch", "kernel"))
 
 ALLOWED: Final = MappingProxyType(
     {
@@ -48,7 +48,8 @@ ALLOWED: Final = MappingProxyType(
         "drivers": below("drivers"),
         "invariants": below("machine"),
         "board": frozenset({"units", "errors", "costs", "trace", "sim", "hw"}),
-        "kernel": below("drivers") | {"board"},
+        "arch": below("drivers") | {"board"},
+        "kernel": below("drivers") | {"board", "arch"},
         "machine": below("machine") | {"invariants", "board", "kernel"},
         "host": frozenset[str](),
         "scenario": KERNEL | {"devices", "asyncirq"},

@@ -41,6 +41,7 @@ from tests.conftest import HAVE_UVLOOP, HostRun
 from tests.determinism.scene import Scene
 from tests.source_tree import ROOT
 
+pytestmark = pytest.mark.usefixtures("every_controller")
 plain = pytest.mark.asyncio(loop_factories=["asyncio"])
 
 

@@ -311,3 +311,9 @@ def test_set_up_puts_devices_into_a_machine_of_ones_own() -> None:
 
 def test_result_is_shown_short() -> None:
     assert repr(run(EMPTY)).startswith("<Result s: 1 ms, ")
+
+
+def test_the_controller_is_checked() -> None:
+    with pytest.raises(UsageError, match=r"^s\.toml: machine\.controller: there is no controller 'apics': choose from apic"):
+        parse_scenario(EMPTY + '[machine]\ncontroller = "apics"\n', "s.toml")
+    assert run(EMPTY + '[machine]\ncontroller = "apic"\n').digest == run(EMPTY).digest

@@ -43,7 +43,9 @@ RULE_EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
 )
 """(path, rule): the reason why this file may."""
 
-MODEL: Final = frozenset(["sim", "hw", "sched", "locking", "bottom_half", "irq", "irqchip", "entry", "drivers", "machine", "devices"])
+MODEL: Final = frozenset(
+    ["sim", "hw", "sched", "locking", "bottom_half", "irq", "irqchip", "entry", "drivers", "machine", "devices", "board", "arch"]
+)
 INTEGER: Final = MODEL | frozenset(["units", "errors", "costs", "config", "invariants"])
 HOST_MODULES: Final = frozenset(
     [

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Final
 
 from asyncirq.errors import InternalError, KernelBug
 from asyncirq.hw.idt import INTERRUPT_GATE
+from asyncirq.hw.lapic import Lapic
 from asyncirq.sim.engine import PARK, Engine
 from asyncirq.sim.word import Word
 
 if TYPE_CHECKING:
     from asyncirq.hw.idt import Idt
-    from asyncirq.hw.lapic import Lapic
+    from asyncirq.hw.pins import CpuPins
     from asyncirq.hw.stack import Stack
     from asyncirq.sim.context import Context
     from asyncirq.trace.recorder import Recorder
@@ -60,8 +61,9 @@ class Thread:
 
 
 class Cpu:
-    """One CPU with its local APIC.
+    """One CPU.
 
+    ``pins`` is the front end of its interrupt controller, and ``lapic`` the same where that is a local APIC.
     ``irqs_off`` is the inverse of IF. ``attention`` is derived: an interrupt or NMI would be taken at the next
     instruction boundary. ``cause`` is the ``seq`` of the record that led to what the CPU executes.
     ``preempt_count`` has Linux's layout and belongs to the thread that runs; ``pid`` is that thread's. ``pushed_irqs_off`` is
@@ -83,18 +85,22 @@ class Cpu:
         "need_resched",
         "nmi_blocked",
         "pid",
+        "pins",
         "preempt_count",
         "pushed_irqs_off",
         "trace",
     )
 
     current: Thread
+    lapic: Lapic
 
-    def __init__(self, engine: Engine, cpu_id: int, lapic: Lapic, idt: Idt, trace: Recorder | None) -> None:
+    def __init__(self, engine: Engine, cpu_id: int, pins: CpuPins, idt: Idt, trace: Recorder | None) -> None:
         self.engine = engine
         self.id = cpu_id
         self.name = f"CPU{cpu_id}"
-        self.lapic = lapic
+        self.pins = pins
+        if isinstance(pins, Lapic):
+            self.lapic = pins
         self.idt = idt
         self.trace = trace
         self.irqs_off = True
@@ -107,14 +113,14 @@ class Cpu:
         self.cause = 0
         self.check: Callable[[Cpu], None] | None = None
         self.check_switch: Callable[[Cpu, Thread], None] | None = None
-        lapic.on_output = self.recompute
+        pins.on_output = self.recompute
 
     # --- the output: does anything want attention at the next instruction boundary
 
     def recompute(self) -> None:
         """Derive ``attention`` and poke the running thread when it rises: the only place that assigns it."""
-        lapic = self.lapic
-        wanted = (lapic.intr and not self.irqs_off) or (lapic.nmi_pending and not self.nmi_blocked)
+        pins = self.pins
+        wanted = (pins.intr and not self.irqs_off) or (pins.nmi_pending and not self.nmi_blocked)
         if wanted and not self.attention:
             self.attention = True
             self.engine.poke(self.current.sim)
@@ -138,7 +144,7 @@ class Cpu:
         self.irqs_off = False
         thread = self.current
         thread.own_irqs_off = False
-        if self.lapic.intr:
+        if self.pins.intr:
             self.recompute()
             if self.attention:
                 await interrupt_window(thread)
@@ -152,7 +158,7 @@ class Cpu:
         """Restore IF as the interrupt frame holds it; any iret ends the blocking of NMIs."""
         self.irqs_off = irqs_off
         self.nmi_blocked = False
-        if self.lapic.intr or self.lapic.nmi_pending:
+        if self.pins.intr or self.pins.nmi_pending:
             self.recompute()
 
     # --- the three ways to park
@@ -263,7 +269,7 @@ async def interrupt_window(thread: Thread) -> None:
         if not cpu.attention:
             return
         cpu.engine.step()
-        lapic = cpu.lapic
+        pins = cpu.pins
         trace = cpu.trace
         saved_off = cpu.pushed_irqs_off = cpu.irqs_off
         saved_own = thread.own_irqs_off
@@ -272,17 +278,17 @@ async def interrupt_window(thread: Thread) -> None:
         thread.regs_user = saved_user
         thread.user_mode = False
         saved_cause = cpu.cause
-        if lapic.nmi_pending and not cpu.nmi_blocked:
+        if pins.nmi_pending and not cpu.nmi_blocked:
             vector = NMI_VECTOR
-            cause = lapic.nmi_taken()
+            cause = pins.nmi_taken()
             cpu.nmi_blocked = True
             if trace is not None:
                 cpu.cause = cause
                 cpu.cause = trace.nmi_inta(cpu)
         else:
-            vector, cause = lapic.inta()
+            vector, cause = pins.inta()
             if trace is not None:
-                cpu.cause = trace.lapic_inta(cpu, vector, cause) if cause >= 0 else trace.lapic_spurious(cpu, vector)
+                cpu.cause = trace.lapic_inta(cpu, vector, cause) if cause >= 0 else pins.took(cpu, vector, cause)
         gate = cpu.idt.gates[vector]
         if gate is None or not gate.present:
             raise KernelBug(f"no gate for vector {vector} on {cpu.name} at {cpu.engine.now} ns")

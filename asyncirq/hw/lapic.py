@@ -1,16 +1,12 @@
-"""Model the core of a local APIC: what it accepts, what it tells the CPU, and what the CPU answers.
-
-IRR, ISR and TMR are 256-bit sets held in ints; the highest vector of a set is its bit length minus one. Each IRR slot
-keeps the cause of its first unserved raise and counts the raises that found it occupied.
-"""
+"""Model the core of a local APIC: what it accepts, how an interrupt ends, what it sends. ``lapic_front.py`` is the CPU's side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from asyncirq.errors import UsageError
 from asyncirq.hw.apic_message import EXTINT, FIXED, INIT, LOWEST_PRIORITY, NMI, STARTUP, TRIGGER_NAMES, ApicMessage
+from asyncirq.hw.lapic_front import BITS, LapicFront
 from asyncirq.hw.lapic_icr import FIRST_LEGAL_VECTOR, Icr
 from asyncirq.hw.lapic_lvt import TIMER, LocalVectorTable
 from asyncirq.hw.lapic_regs import ESR_RECEIVE_ILLEGAL, SPIV_ENABLE, SPIV_SUPPRESS_EOI, LapicRegisters
@@ -23,12 +19,8 @@ if TYPE_CHECKING:
     from asyncirq.trace.record import CpuView
     from asyncirq.trace.recorder import Recorder
 
-SPURIOUS: Final = -1
-"""Second half of what ``inta`` returns when it yields the spurious vector."""
-_BITS: Final = tuple(1 << vector for vector in range(256))
 
-
-class Lapic:
+class Lapic(LapicFront):
     """The local APIC of one CPU.
 
     Outputs, derived and never assigned from outside: ``intr`` (a vector above the processor priority is pending),
@@ -58,12 +50,8 @@ class Lapic:
         tsc: tuple[int, int] = (1, 1),
     ) -> None:
         self.cpu_id = cpu_id
-        self.trace = trace
+        super().__init__(trace)
         self.bus = bus
-        self.on_output: Callable[[], None] = _nobody
-        self.extint_source: Callable[[], tuple[int, int]] | None = None
-        self.intr = False
-        self.nmi_pending = False
         self.enabled = False
         self.coalesced_total = 0
         is_bsp = cpu_id == 0 if bsp is None else bsp
@@ -75,33 +63,7 @@ class Lapic:
         self._clear()
         bus.attach(self)
 
-    def _clear(self) -> None:
-        self.irr = self.isr = self.tmr = 0
-        self.ppr = 0
-        self.nmi_cause = 0
-        self._tpr = 0
-        self._nmi = False
-        self._extint = self._extint_line = False
-        self.irr_cause = [0] * 256
-        self.coalesced = [0] * 256
-
     # --- recompute
-
-    def _recompute(self) -> None:
-        """Derive the processor priority, ``intr`` and ``nmi_pending``, and tell the CPU when one of the two changed."""
-        isr = self.isr
-        ppr = self._tpr
-        if isr:
-            in_service = (isr.bit_length() - 1) & 0xF0
-            if ppr < in_service:
-                ppr = in_service
-        self.ppr = ppr
-        intr = self.irr.bit_length() > (ppr | 0xF) + 1 or self._extint
-        nmi = self._nmi
-        if intr is not self.intr or nmi is not self.nmi_pending:
-            self.intr = intr
-            self.nmi_pending = nmi
-            self.on_output()
 
     def mode_changed(self) -> None:
         """Derive ``enabled`` from the registers that switch the APIC on, and let the bus find out who is addressed now."""
@@ -127,7 +89,7 @@ class Lapic:
         if vector < FIRST_LEGAL_VECTOR:
             self.regs.error(ESR_RECEIVE_ILLEGAL)
             return False
-        bit = _BITS[vector]
+        bit = BITS[vector]
         cause = message.cause
         level = message.level
         irr = self.irr
@@ -197,34 +159,6 @@ class Lapic:
 
     # --- acknowledge
 
-    def inta(self) -> tuple[int, int]:
-        """Answer the CPU's acknowledge cycle: the highest vector above the processor priority moves from IRR to ISR.
-
-        Returns the vector and the cause of its first raise; the spurious vector and ``SPURIOUS`` when nothing is
-        deliverable any more, and ISR stays as it is then. A pending 8259 goes first, and enters no ISR.
-        """
-        if self._extint:
-            return self._inta_extint()
-        irr = self.irr
-        vector = irr.bit_length() - 1
-        if vector <= self.ppr | 0xF:
-            return self.regs.spiv & 0xFF, SPURIOUS
-        bit = _BITS[vector]
-        self.irr = irr ^ bit
-        self.isr |= bit
-        self.coalesced[vector] = 0
-        self._recompute()
-        return vector, self.irr_cause[vector]
-
-    def _inta_extint(self) -> tuple[int, int]:
-        self._extint = False
-        answer = self.regs.spiv & 0xFF, SPURIOUS
-        if self.extint_source is not None:
-            answer = self.extint_source()
-        self._extint = self._extint_line
-        self._recompute()
-        return answer
-
     def eoi(self, cpu: CpuView | None = None) -> None:
         """End the highest vector in service, if any; a level-triggered one is told to the IO-APICs.
 
@@ -234,7 +168,7 @@ class Lapic:
         if not isr:
             return
         vector = isr.bit_length() - 1
-        bit = _BITS[vector]
+        bit = BITS[vector]
         self.isr = isr ^ bit
         cause = 0
         if self.trace is not None and cpu is not None:
@@ -244,12 +178,6 @@ class Lapic:
                 self.bus.broadcast_eoi(vector, cause)
             self.lvt.eoi(vector)
         self._recompute()
-
-    def nmi_taken(self) -> int:
-        """Clear the NMI latch, as the CPU takes the NMI, and return the cause of the first raise."""
-        self._nmi = False
-        self._recompute()
-        return self.nmi_cause
 
     # --- bus
 
@@ -284,7 +212,3 @@ class Lapic:
 
     def __repr__(self) -> str:
         return f"<Lapic {self.cpu_id}>"
-
-
-def _nobody() -> None:
-    """Stand in for ``on_output`` until a CPU is there."""

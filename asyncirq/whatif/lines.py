@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncirq.analysis.names import TIMER_LINES
 from asyncirq.hw.cpu import Cpu
-from asyncirq.hw.msi import MsiMessage, send
+from asyncirq.hw.msi import MsiMessage
 from asyncirq.irq.desc import IRQ_HANDLED, IRQ_NONE, IRQF_SHARED, IRQF_TIMER, IrqAction, IrqDesc
-from asyncirq.irqchip.ioapic import PinConfig
 from asyncirq.whatif.bodies import Body
 from asyncirq.whatif.wiring import Wiring
 
@@ -40,12 +39,12 @@ class ReplayLine:
         self._actions: dict[str, IrqAction] = {}
         self._served = -1
         self._message: MsiMessage | None = None
-        kernel = replay.machine.kernel
+        arch = replay.machine.kernel.arch
         if wiring.pin >= 0:
-            kernel.ioapic.create_mapping(wiring.pin, arg=PinConfig(level=wiring.level), irq=irq)
+            arch.line_irq(wiring.pin, level=wiring.level, irq=irq)
             self._wire = replay.machine.board.line(wiring.pin)
         else:
-            kernel.msi.create_mapping(irq, arg=self, irq=irq)
+            arch.map_msi(self, irq=irq)
 
     async def request(self) -> None:
         """Request the line for each of its handlers, as their drivers did."""
@@ -86,7 +85,7 @@ class ReplayLine:
         elif self._wiring.pin >= 0:
             self._wire.pulse(cause)
         elif self._message is not None:
-            send(machine.board.bus, self._message, cause)
+            machine.board.send_msi(self._message, cause)
 
     def _take(self) -> int:
         """Hand the oldest arrival to the handlers that it had."""

@@ -14,7 +14,6 @@ import msgspec
 from asyncirq.analysis.arrivals import PhasePlan, plan_phase
 from asyncirq.analysis.ops import Hit, PhaseCut
 from asyncirq.analysis.segments import CostSource, CostTable
-from asyncirq.entry import RESCHEDULE_VECTOR
 from asyncirq.errors import InternalError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.desc import IrqDesc
@@ -169,7 +168,7 @@ class Replay:
                 if not thread.on_rq:
                     self._make_ready(thread, first=False)
             if cpu.need_resched:
-                machine.board.bus.deliver(machine.board.fixed_message(cpu, RESCHEDULE_VECTOR))
+                machine.kernel.arch.kick(cpu)
         if not self._starting:
             self._go()
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from asyncirq.board import Board
+from asyncirq.arch import ApicArch
+from asyncirq.board import ApicBoard, Board
 from asyncirq.config import KernelConfig, VectorMap, preset
 from asyncirq.costs import Costs
 from asyncirq.errors import KernelBug, UsageError
@@ -31,9 +32,15 @@ OLD = preset("linux-2.6")
 def bare_kernel(config: KernelConfig, cpus: int = 1) -> Iterator[tuple[Board, Kernel]]:
     """Make a board and a kernel that has not booted."""
     driver = Driver(Engine())
-    board = Board(driver.engine, cpus, Costs(), None)
+    board = ApicBoard(driver.engine, cpus, Costs(), None)
     yield board, Kernel(board, config, Costs(), None)
     asyncio.run(driver.close())
+
+
+def vectors_of(kernel: Kernel) -> VectorDomain:
+    """Return the vector domain of a kernel."""
+    assert isinstance(kernel.arch, ApicArch)
+    return kernel.arch.vectors
 
 
 def every_vector(kernel: KernelConfig) -> list[int]:
@@ -76,7 +83,7 @@ def test_S0_04_per_cpu_idt_claim(per_cpu: bool) -> None:
         return
 
     with bare_kernel(preset("linux-6.12", idt_per_cpu=per_cpu), cpus=2) as (board, kernel):
-        kernel.setup_gates()
+        kernel.arch.setup_gates()
         board.cpus[0].idt.set_gate(0x41, Gate(handler, "new"))
         seen = [gate.name for cpu in board.cpus if (gate := cpu.idt.gates[0x41]) is not None]
         assert seen == (["new", "asm_common_interrupt"] if per_cpu else ["new", "new"])
@@ -209,10 +216,10 @@ def test_S0_35_system_vector_reservation() -> None:
     assert shown[6] == "      0   202     0     0    0  "
     # In the kernel the gates come first: every system vector that has one of its own is cut out of the matrix.
     with bare_kernel(STOCK) as (board, kernel):
-        assert kernel.vectors.matrix.system_map == 0
+        assert vectors_of(kernel).matrix.system_map == 0
         kernel.boot()
         gates = [n for n, gate in enumerate(board.cpus[0].idt.gates) if gate is not None and gate.name.startswith("sysvec")]
-        assert [n for n in gates if not kernel.vectors.matrix.system_map >> n & 1] == []
+        assert [n for n in gates if not vectors_of(kernel).matrix.system_map >> n & 1] == []
 
 
 @pytest.mark.parametrize("release", ["linux-6.1", "linux-6.12"])
@@ -227,7 +234,7 @@ def test_S0_40_move_cleanup_vector(release: str) -> None:
                 return 1
 
             await m.irq.request_irq(None, msi.irq, handler, 0, "eth0")
-            old = m.kernel.vectors.vector_irq[0].index(m.irq.desc(msi.irq))
+            old = vectors_of(m.kernel).vector_irq[0].index(m.irq.desc(msi.irq))
             await m.irq.irq_set_affinity(None, msi.irq, 0b10)
             msi.send()
             await m.run_for(us(10))
@@ -239,7 +246,7 @@ def test_S0_40_move_cleanup_vector(release: str) -> None:
                 for record in m.records[before:]
                 if type(record).__name__ in ("LapicInta", "VectorFreeMoved")
             ]
-            left = m.kernel.vectors.vector_irq[0][old]
+            left = vectors_of(m.kernel).vector_irq[0][old]
             return seen, left.irq if left is not None else None, old
 
     seen, left, old = asyncio.run(main())

@@ -239,7 +239,7 @@ def test_the_machine_spreads_a_devices_queues() -> None:
     async def main() -> list[tuple[int, bool]]:
         async with Machine(4) as m:
             queues = [m.msi(f"q{n}") for n in range(3)]
-            irqs = m.kernel.alloc_spread_msis(queues, pre=1)
+            irqs = m.kernel.arch.map_spread_msis(queues, pre=1)
             descs = [m.irq.desc(irq) for irq in irqs]
             await m.irq.request_irq(None, irqs[0], handler, 0, "admin")
             names = "smp_affinity affinity_hint smp_affinity_list node effective_affinity effective_affinity_list spurious admin"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from asyncirq.errors import UsageError
 from asyncirq.hw.apic_message import EXTINT, INIT, NMI, REMOTE_READ, SMI, STARTUP, ApicMessage
-from asyncirq.hw.lapic import SPURIOUS
+from asyncirq.hw.lapic_front import SPURIOUS
 from asyncirq.hw.lapic_regs import SPIV
 from asyncirq.trace.events_hw import LapicEoi, LapicIrr
 from tests.hw.apics import World, bits, message

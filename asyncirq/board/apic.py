@@ -1,13 +1,13 @@
-"""Put the silicon of a machine on a board: CPUs with their local APICs, the bus between them, the IO-APIC, the wires.
+"""Join APICs: a local APIC for each CPU, the bus between them, the IO-APIC, its wires, and messages.
 
-The room between ``hw`` and ``machine``: it knows how chips are joined and what firmware does before the kernel starts
-(enabling the local APICs, choosing x2APIC where ids need it), and nothing of the kernel.
+Firmware has enabled the local APICs, in x2APIC mode where ids need it.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from asyncirq.board.base import Board, Msi
 from asyncirq.costs import Costs
 from asyncirq.hw import lapic_regs as regs
 from asyncirq.hw import msi
@@ -29,18 +29,18 @@ SPURIOUS_VECTOR: Final = 0xFF
 TSC_DEADLINE: Final = 2 << 17
 
 
-class Board:
-    """The chips of one machine; ``lines[gsi]`` are the wires that devices have asked for."""
+class ApicBoard(Board):
+    """The board with APICs: ``lapics`` one for each CPU, ``bus`` between them, ``ioapic`` for the wires."""
+
+    controller = "apic"
 
     def __init__(self, engine: Engine, cpus: int, costs: Costs, trace: Recorder | None) -> None:
-        self.engine = engine
-        self.trace = trace
+        super().__init__(engine, cpus, costs, trace)
         self.x2apic = cpus >= XAPIC_CPUS
         self.bus = ApicBus(trace=trace)
         self.lapics = [Lapic(engine, number, trace, self.bus) for number in range(cpus)]
         self.cpus = [Cpu(engine, lapic.cpu_id, lapic, Idt(), trace) for lapic in self.lapics]
         self.ioapic = IoApic(engine, trace, self.bus, latency_ns=costs.ioapic_latency_ns)
-        self.lines: dict[int, Line] = {}
         for lapic in self.lapics:
             self._enable(lapic)
         engine.spawn(self.ioapic.run(), "ioapic")
@@ -78,33 +78,22 @@ class Board:
             self.lines[gsi] = line
         return line
 
+    def send_msi(self, message: MsiMessage, cause: int = 0) -> int:
+        """Write a device's message onto the bus; return how many CPUs it reached. Trace: msi_write."""
+        return msi.send(self.bus, message, cause)
 
-class Msi:
-    """One message-signalled interrupt of a device: ``irq`` for the driver's request, ``send()`` for the device.
 
-    The device has a mask bit; a message sent while it is masked, or before anybody asked for the interrupt, is kept
-    (once) and leaves when the bit is cleared.
-    """
+class ApicMsi(Msi):
+    """A message to the local APICs."""
 
-    def __init__(self, name: str, board: Board) -> None:
-        self.name = name
-        self.irq = 0
-        self.can_mask = True
-        self.masked = False
-        self.pending = False
-        self._board = board
+    def __init__(self, name: str, board: ApicBoard) -> None:
+        super().__init__(name)
+        self._bus = board.bus
         self._message: MsiMessage | None = None
 
     def write_msi(self, message: MsiMessage) -> None:
         """Take over address and data, as the kernel writes them."""
         self._message = message if message.address else None
-
-    def mask_msi(self, masked: bool) -> None:
-        """Set or clear the mask bit; what was kept leaves."""
-        self.masked = masked
-        if not masked and self.pending:
-            self.pending = False
-            self.send()
 
     def send(self, cause: int = 0) -> None:
         """Raise the interrupt. Trace: msi_write."""
@@ -112,4 +101,4 @@ class Msi:
         if self.masked or message is None:
             self.pending = True
             return
-        msi.send(self._board.bus, message, cause)
+        msi.send(self._bus, message, cause)

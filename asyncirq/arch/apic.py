@@ -1,0 +1,94 @@
+"""Run the kernel on APICs: the vector domain, with IO-APIC pins and messages in front of it, and the local timers.
+
+Linux: arch/x86/kernel/apic/, arch/x86/kernel/irqinit.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from asyncirq.arch.x86 import X86
+from asyncirq.board.apic import ApicBoard, ApicMsi
+from asyncirq.bottom_half.softirq import Softirq
+from asyncirq.entry import RESCHEDULE_VECTOR
+from asyncirq.errors import UsageError
+from asyncirq.hw.cpu import Cpu
+from asyncirq.irq.ipi import Ipi
+from asyncirq.irq.manage import IrqCore
+from asyncirq.irq.spread import create_affinity_masks
+from asyncirq.irqchip.ioapic import IoApicDomain, PinConfig
+from asyncirq.irqchip.lapic import LocalApics
+from asyncirq.irqchip.msi import MsiDomain, MsiTarget
+from asyncirq.irqchip.vector import VectorDomain, expected_irqs
+
+
+class ApicArch(X86):
+    """The kernel's side of an ``ApicBoard``; its domains are ``vectors``, ``ioapic`` and ``msi``."""
+
+    def __init__(self, board: ApicBoard, irq: IrqCore, softirq: Softirq) -> None:
+        super().__init__(irq, softirq)
+        self.board = board
+        self.apics = LocalApics(board.cpus)
+        self.ipi = Ipi(self.sched, self.apics.send_ipi)
+        self.vectors = VectorDomain(irq, system=False)
+        self.ioapic = IoApicDomain(irq, self.vectors, board.ioapic)
+        self.msi = MsiDomain(irq, self.vectors)
+        self.entry = self.make_entry(self.vectors.vector_irq)
+        self.entry.unused = self.vectors.handle_unused
+        self.entry.move_cleanup = self.vectors.move_cleanup
+        irq.ack_bad_irq = self.apics.eoi
+        self._messages = 0
+
+    # --- boot
+
+    def init_irq(self) -> None:
+        """Take what is not the devices' out of the vectors, once their gates are made. Linux: native_init_IRQ()."""
+        self.vectors.assign_system_vectors()
+        self.freeze_gates()
+
+    def setup_timer(self, cpu: Cpu) -> None:
+        """Let the local timer of a CPU interrupt it."""
+        self.board.setup_timer(cpu, self.config.vectors.local_timer)
+
+    # --- numbers
+
+    def line_irq(self, gsi: int, *, level: bool, active_low: bool = False, irq: int = -1) -> int:
+        """Return the irq of an IO-APIC pin, made at the first call. Raises ``UsageError`` when the pin is wired otherwise already."""
+        config = PinConfig(level=level, active_low=active_low)
+        found = self.ioapic.find_mapping(gsi)
+        if not found:
+            return self.ioapic.create_mapping(gsi, arg=config, irq=gsi if irq < 0 and gsi < self.config.vectors.legacy else irq)
+        if self.irq.desc(found).data.chip_data != config:
+            raise UsageError(f"gsi {gsi} is wired otherwise already (irq {found})", 22)
+        return found
+
+    def alloc_msi(self, name: str) -> ApicMsi:
+        """Return a new message of a device, with its irq."""
+        msi = ApicMsi(name, self.board)
+        msi.irq = self.map_msi(msi)
+        return msi
+
+    def map_msi(self, target: MsiTarget, irq: int = -1) -> int:
+        """Return a new irq that is raised by messages of ``target``."""
+        self._messages += 1
+        return self.msi.create_mapping(self._messages, arg=target, irq=irq)
+
+    def map_spread_msis(self, targets: Sequence[MsiTarget], pre: int = 0, post: int = 0) -> list[int]:
+        """Return new irqs, one for each target, spread over the CPUs. Linux: pci_alloc_irq_vectors_affinity()."""
+        irqs = []
+        for target, affinity in zip(
+            targets, create_affinity_masks(len(targets), len(self.cpus), self.irq.default_affinity, pre, post), strict=True
+        ):
+            self._messages += 1
+            irqs.append(self.msi.create_mapping(self._messages, arg=target, affinity=affinity))
+        return irqs
+
+    # --- from outside the model, and reports
+
+    def kick(self, cpu: Cpu) -> None:
+        """Send a CPU the reschedule vector."""
+        self.board.bus.deliver(self.board.fixed_message(cpu, RESCHEDULE_VECTOR))
+
+    def expected_irqs(self) -> int:
+        """Return how many irqs the machine expects. Linux: arch_probe_nr_irqs()."""
+        return expected_irqs(len(self.board.ioapic.pins), len(self.cpus))

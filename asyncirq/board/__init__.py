@@ -1,0 +1,47 @@
+"""Put the silicon of a machine on a board: CPUs, interrupt controllers, timers, the wires between them.
+
+The room between ``hw`` and ``machine``: it knows how chips are joined and what firmware does before the kernel starts, and
+nothing of the kernel.
+
+How a controller plugs in, for one more beside those of the table: its silicon in ``hw``, with a front end for each CPU that is
+a ``hw.pins.CpuPins`` and goes into ``Cpu(engine, id, front_end, idt, trace)``; a ``Board`` here that joins them, with a row
+in ``BOARDS``; its chips and domains in ``irqchip``; and an ``arch.Arch`` with the kernel's side (entry code, IPIs, irq numbers
+for wires and messages, the timer), with a row in ``arch.ARCHES`` under the same name. ``Machine(controller=name)`` does the rest.
+
+| file | board |
+| --- | --- |
+| ``apic.py`` | ``apic``: a local APIC for each CPU, an IO-APIC, messages |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from asyncirq.board.apic import ApicBoard
+from asyncirq.board.base import Board, Msi
+from asyncirq.costs import Costs
+from asyncirq.errors import UsageError
+from asyncirq.sim import Engine
+from asyncirq.trace.recorder import Recorder
+
+__all__ = ["BOARDS", "ApicBoard", "Board", "Msi", "board_class", "make_board"]
+
+BOARDS: Final[Mapping[str, type[Board]]] = MappingProxyType({kind.controller: kind for kind in (ApicBoard,)})
+"""Every board by the name of its controller, called with engine, number of CPUs, costs and recorder."""
+
+
+def board_class(controller: str, cpus: int) -> type[Board]:
+    """Return the board of a controller. Raises ``UsageError`` for one that there is none of, or that cannot have so many CPUs."""
+    found = BOARDS.get(controller)
+    if found is None:
+        raise UsageError(f"there is no controller {controller!r}: choose from {', '.join(BOARDS)}", 22)
+    if cpus > found.max_cpus:
+        raise UsageError(f"controller {controller} serves at most {found.max_cpus} CPUs, not {cpus}", 22)
+    return found
+
+
+def make_board(controller: str, engine: Engine, cpus: int, costs: Costs, trace: Recorder | None) -> Board:
+    """Return a new board. Raises ``UsageError`` as ``board_class``."""
+    return board_class(controller, cpus)(engine, cpus, costs, trace)
