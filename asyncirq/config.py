@@ -67,6 +67,7 @@ _RANGES: Final = (
     ("cfs_latency_ns", 1, 1 << 40),
     ("cfs_min_granularity_ns", 1, 1 << 40),
     ("cfs_wakeup_granularity_ns", 0, 1 << 40),
+    ("eevdf_base_slice_ns", 1, 1 << 40),
     ("rr_slice_ns", 1, 1 << 40),
     ("wq_max_active", 1, 1 << 20),
     ("wq_cpu_intensive_us", 0, 1 << 31),
@@ -92,7 +93,8 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``ktimers_wake_in_hardirq``: it is woken when raised, not at the interrupt's exit.
     ``forced_secondary_prio``: FIFO priority of ``irq/N-s-name``. ``napi_threaded``: every NAPI polls in its own kthread.
     ``ttwu_queue``: wake-ups of an idle remote CPU go through its call-function queue. ``nohz_idle``: an idle CPU stops
-    its tick. ``cfs_*_ns``: the fair class at one CPU, scaled by ``1 + log2(cpus)``. ``lazy_preemption``: a fair task gives
+    its tick. ``fair``: how the fair class shares the CPU (``eevdf`` since 6.6), with ``eevdf_*`` (see ``sched/eevdf.py``) and ``cfs_*_ns``
+    for one CPU, scaled by ``1 + log2(cpus)``. ``lazy_preemption``: a fair task gives
     way to another fair task only at the next tick or on the way to user mode (PREEMPT_LAZY, a choice at boot).
     ``fifo_irq_prio``: FIFO priority of irq threads. ``netdev_budget`` packets and ``netdev_budget_usecs`` (0: two jiffies)
     bound one NET_RX round.
@@ -136,6 +138,11 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     netdev_budget_usecs: int = 0
     ttwu_queue: bool = True
     nohz_idle: bool = True
+    fair: Literal["cfs", "eevdf"] = "eevdf"
+    eevdf_base_slice_ns: int = 750_000
+    eevdf_run_to_parity: bool = True
+    eevdf_preempt_short: bool = True
+    eevdf_delay_dequeue: bool = True
     cfs_latency_ns: int = 6_000_000
     cfs_min_granularity_ns: int = 750_000
     cfs_wakeup_granularity_ns: int = 1_000_000
@@ -199,10 +206,11 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _RELEASES: Final = (
-    KernelConfig(release="linux-7.1", wq_max_active=1024, forced_secondary_prio=49, ktimers="forced"),
+    KernelConfig(release="linux-7.1", wq_max_active=1024, forced_secondary_prio=49, ktimers="forced", eevdf_base_slice_ns=700_000),
     KernelConfig(release="linux-6.12", wq_max_active=1024),
     KernelConfig(
         release="linux-6.1",
+        fair="cfs",
         ksoftirqd_defers=True,
         napi_always_raises=True,
         ktimers_wake_in_hardirq=True,
@@ -213,6 +221,7 @@ _RELEASES: Final = (
     ),
     KernelConfig(
         release="linux-2.6",
+        fair="cfs",
         preemption="none",
         softirq_max_time_ms=None,
         ksoftirqd_nice=19,

@@ -59,6 +59,8 @@ class Costs:
     """sched_switch to the first statement of the incoming task, caches and page tables included."""
     idle_entry_ns: int = 300
     """The idle task's way from sched_switch to HLT."""
+    kthread_create_ns: int = 15_000
+    """Making a thread, by kthreadd: from running again to the sched_waking of the new thread."""
     resched_delay_ns: int = 0
     """How long a voluntary-preemption kernel runs on to its next cond_resched, beyond what the model sees."""
     spin_lock_ns: int = 0

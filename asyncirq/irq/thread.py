@@ -54,12 +54,12 @@ def setup_irq_thread(core: IrqTable, desc: IrqDesc, action: IrqAction, secondary
 async def create_irq_thread(task: Task, action: IrqAction) -> None:
     """Let an action's new thread run up to its first sleep and wait for that: a running kernel does this before it looks at the line.
 
-    Linux: kernel/kthread.c kthread_create(). Model: the requester starts the thread itself, there is no kthreadd.
+    Linux: kernel/kthread.c kthread_create().
     """
     thread = action.thread
     if thread is None:
         return
-    await task.wake(thread)
+    await task.sched.kthreadd.start(task, thread)
     assert action.created is not None
     await action.created.wait(task)
 

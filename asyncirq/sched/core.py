@@ -9,15 +9,24 @@ Linux: kernel/sched/core.c.
 
 from __future__ import annotations
 
+from asyncirq.config import KernelConfig
+from asyncirq.costs import Costs
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
+from asyncirq.sched.kthreadd import Kthreadd
 from asyncirq.sched.policy import Policies
 from asyncirq.sched.task import MAX_RT_PRIO, SCHED_NORMAL, TASK_RUNNING, Task, TaskFn
 from asyncirq.sched.wakeup import Wakeups
+from asyncirq.sim.engine import Engine
+from asyncirq.trace.recorder import Recorder
 
 
 class Sched(Wakeups, Policies):
-    """The scheduler of one machine: a run queue for each CPU, and every task by pid."""
+    """The scheduler of one machine: a run queue for each CPU, and every task by pid. ``kthreadd`` starts threads for others."""
+
+    def __init__(self, engine: Engine, cpus: list[Cpu], config: KernelConfig, costs: Costs, trace: Recorder | None) -> None:
+        super().__init__(engine, cpus, config, costs, trace)
+        self.kthreadd = Kthreadd(self)
 
     def new_task(
         self,

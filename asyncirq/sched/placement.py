@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
+from asyncirq.sched.rq import RunQueue
 from asyncirq.sched.state import SchedState
 from asyncirq.sched.task import MAX_RT_PRIO, Task
 
@@ -26,6 +27,8 @@ class Placement(SchedState):
             raise UsageError(f"{task.comm}: the affinity of a per-CPU kthread cannot be changed", 22)
         task.allowed = mask & self.all_cpus
         here = task.cpu
+        if task.delayed and not task.allowed >> here.id & 1:
+            self.rqs[here.id].unqueue(task)
         if not task.on_rq or task.migrate_depth or task.allowed >> here.id & 1:
             return
         rq = self.rqs[here.id]
@@ -41,13 +44,22 @@ class Placement(SchedState):
             if dest is not cpu:
                 self.send_reschedule(cpu, dest.id)
 
+    def _charge(self, cpu: Cpu, rq: RunQueue) -> None:
+        """Charge what runs on another CPU, and tell that CPU if its slice is over."""
+        asked = rq.cpu.need_resched
+        rq.update_curr(self.engine.now)
+        if rq.cpu.need_resched and not asked and rq.cpu is not cpu:
+            self.send_reschedule(cpu, rq.cpu.id)
+
     def _move(self, cpu: Cpu, task: Task) -> None:
         """Take a ready task that is in no queue to a CPU that its affinity allows."""
         old = self.rqs[task.cpu.id]
         old.deactivate(task)
         rq = self.rqs[self._select_cpu(cpu, task)]
         self._set_cpu(cpu, task, rq.cpu)
-        rq.update_curr(self.engine.now)
+        self._charge(cpu, rq)
+        if task.prio >= MAX_RT_PRIO:
+            rq.fair.rejoin(task, old.fair)
         rq.activate(task)
         if rq.woken_preempts(task, self.engine.now):
             self._ask(cpu, rq.cpu)
@@ -56,7 +68,7 @@ class Placement(SchedState):
         self.nr_migrations += 1
         if self.trace is not None:
             self.trace.sched_migrate_task(cpu, task.comm, task.pid, task.prio, task.cpu.id, dest.id)
-        task.vruntime += self.rqs[dest.id].fair.min_vruntime - self.rqs[task.cpu.id].fair.min_vruntime
+        self.rqs[dest.id].fair.carry(task, self.rqs[task.cpu.id].fair)
         task.cpu = dest
 
     def _select_cpu(self, cpu: Cpu, task: Task) -> int:

@@ -61,8 +61,12 @@ class Policies(Placement):
 
     def _unqueue_for_change(self, task: Task) -> bool:
         rq = self.rqs[task.cpu.id]
+        if task.delayed:
+            rq.unqueue(task)
         if rq.curr is task:
             rq.update_curr(self.engine.now)
+            if task.prio >= MAX_RT_PRIO and not task.is_idle:
+                rq.fair.leave(task, sleeps=False)
             return False
         if task.on_rq:
             rq.unqueue(task)
@@ -71,9 +75,11 @@ class Policies(Placement):
     def _requeue_changed(self, cpu: Cpu, task: Task, old: int, queued: bool) -> None:
         rq = self.rqs[task.cpu.id]
         now_fair = old < MAX_RT_PRIO <= task.prio
-        if now_fair:
-            # Its virtual runtime stood still while it was real time: no more credit than a sleeper gets.
-            rq.fair.place(task, initial=False)
+        if task.prio >= MAX_RT_PRIO:
+            if rq.curr is task:
+                rq.fair.adopt(task, not now_fair)
+            elif queued or now_fair:
+                rq.fair.rejoin(task, None if now_fair else rq.fair)
         if queued:
             rq.queue(task, head=task.prio > old)
             if rq.woken_preempts(task, self.engine.now):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from asyncirq.config import KernelConfig
 from asyncirq.errors import InternalError
 from asyncirq.hw.cpu import Cpu
-from asyncirq.sched.fair import FairQueue
+from asyncirq.sched.eevdf import EevdfQueue
+from asyncirq.sched.fair import CfsQueue, FairQueue
 from asyncirq.sched.rt import RtQueue
 from asyncirq.sched.task import MAX_RT_PRIO, SCHED_RR, Task
 
@@ -17,15 +18,16 @@ class RunQueue:
     another CPU has left here to be enqueued by this CPU's next call-function interrupt.
     """
 
-    __slots__ = ("cpu", "curr", "fair", "idle", "lazy", "nr_running", "nr_switches", "rt", "wake_list")
+    __slots__ = ("_lazily", "cpu", "curr", "fair", "idle", "lazy", "nr_running", "nr_switches", "rt", "wake_list")
 
     curr: Task
     idle: Task
 
     def __init__(self, cpu: Cpu, config: KernelConfig, cpus: int) -> None:
         self.cpu = cpu
-        self.fair = FairQueue(config, cpus)
+        self.fair: FairQueue = EevdfQueue(config, cpus) if config.fair == "eevdf" else CfsQueue(config, cpus)
         self.rt = RtQueue()
+        self._lazily = config.lazy_preemption
         self.lazy = False
         self.nr_running = 0
         self.nr_switches = 0
@@ -37,16 +39,27 @@ class RunQueue:
         delta = now - curr.exec_start
         curr.exec_start = now
         curr.sum_exec += delta
-        if curr.prio >= MAX_RT_PRIO and not curr.is_idle:
-            self.fair.account(curr, delta)
+        if curr.prio >= MAX_RT_PRIO and not curr.is_idle and self.fair.account(curr, delta):
+            self.resched_fair()
+
+    def resched_fair(self) -> None:
+        """Ask the running task to give way to another fair task: where preemption is lazy, not before the next tick or user mode."""
+        curr = self.curr
+        if self._lazily and not (curr.is_idle or curr.user_mode or curr.regs_user):
+            self.lazy = True
+        else:
+            self.cpu.need_resched = True
 
     def activate(self, task: Task) -> None:
-        """Queue a task that became ready."""
+        """Queue a task that became ready, unless it was still queued to pay a debt."""
         if task.on_rq:
             raise InternalError(f"{task.comm} is queued twice")
         task.on_rq = True
         self.nr_running += 1
-        self.queue(task, head=False)
+        if task.delayed:
+            task.delayed = False
+        else:
+            self.queue(task, head=False)
 
     def queue(self, task: Task, head: bool) -> None:
         """Put a ready task into the queue of its class."""
@@ -63,7 +76,7 @@ class RunQueue:
             self.fair.dequeue(task)
 
     def deactivate(self, task: Task) -> None:
-        """Take note that the running task sleeps."""
+        """Take note that a task that is in no queue is no longer ready here."""
         task.on_rq = False
         self.nr_running -= 1
 
@@ -77,16 +90,17 @@ class RunQueue:
             head = False
         self.queue(task, head)
 
-    def pick(self) -> Task:
-        """Take the task that runs next out of its queue; the idle task when there is none."""
+    def pick(self, prev: Task) -> Task:
+        """Take the task that runs next out of its queue; the idle task when there is none. ``prev`` ran until now."""
         task = self.rt.first()
         if task is not None:
             self.rt.dequeue(task)
             return task
-        task = self.fair.first()
-        if task is not None:
-            self.fair.dequeue(task)
-            return task
+        fair = self.fair
+        if fair.queued:
+            task = fair.pick(prev if prev.on_rq and prev.prio >= MAX_RT_PRIO and not prev.is_idle and prev.cpu is self.cpu else None)
+            if task is not None:
+                return task
         return self.idle
 
     def woken_preempts(self, task: Task, now: int) -> bool:

@@ -10,7 +10,7 @@ from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.placement import Placement
 from asyncirq.sched.rq import RunQueue
-from asyncirq.sched.task import TASK_DEAD, TASK_RUNNING, Task, state_letter
+from asyncirq.sched.task import MAX_RT_PRIO, TASK_DEAD, TASK_RUNNING, Task, state_letter
 
 
 class Switching(Placement):
@@ -43,6 +43,8 @@ class Switching(Placement):
         rq = self.rqs[cpu.id]
         rq.update_curr(self.engine.now)
         rq.deactivate(task)
+        if task.prio >= MAX_RT_PRIO:
+            rq.fair.leave(task, sleeps=True)
         following = self._take_next(rq, task, preempt=False)
         del self.tasks[task.pid]
         cpu.install(following)
@@ -155,6 +157,8 @@ class Switching(Placement):
         blocks = not preempt and task.state != TASK_RUNNING
         if blocks:
             rq.deactivate(task)
+            if task.prio >= MAX_RT_PRIO:
+                rq.fair.leave(task, sleeps=True)
         elif task.allowed >> cpu.id & 1 or task.migrate_depth:
             rq.put_prev(task, self.config.rr_slice_ns)
         else:
@@ -169,7 +173,7 @@ class Switching(Placement):
 
     def _take_next(self, rq: RunQueue, task: Task, preempt: bool) -> Task:
         cpu = rq.cpu
-        following = rq.pick()
+        following = rq.pick(task)
         cpu.need_resched = False
         rq.lazy = False
         if following is task:

@@ -65,13 +65,17 @@ class Task(Thread):
 
     ``prio`` is the kernel's number: 0-99 real time (99 minus the FIFO priority), 100-139 fair (120 plus nice), 140
     idle; lower runs first, and boosting lowers it while ``normal_prio`` stays. ``allowed`` is a CPU mask. ``state``
-    is one of the ``TASK_*`` bits; ``on_rq`` says that the task is queued or running.
+    is one of the ``TASK_*`` bits; ``on_rq`` says that the task is queued or running. A fair task has a ``vruntime``, and under
+    EEVDF a ``vlag``, a ``deadline``, a ``custom_slice`` (0: the kernel's) and may be ``delayed`` (asleep, but queued to pay a debt).
     """
 
     __slots__ = (
         "allowed",
         "blocked_on",
         "comm",
+        "custom_slice",
+        "deadline",
+        "delayed",
         "exec_start",
         "exited",
         "flags",
@@ -88,6 +92,8 @@ class Task(Thread):
         "pi_waiters",
         "policy",
         "prio",
+        "protected",
+        "rel_deadline",
         "rr_left",
         "rt_priority",
         "saved_state",
@@ -95,6 +101,7 @@ class Task(Thread):
         "slice_start",
         "state",
         "sum_exec",
+        "vlag",
         "vruntime",
         "wake_cause",
         "weight",
@@ -122,6 +129,12 @@ class Task(Thread):
         self.weight = NICE_WEIGHTS[20]
         self.prio = self.normal_prio = DEFAULT_PRIO
         self.vruntime = 0
+        self.vlag = 0
+        self.deadline = 0
+        self.rel_deadline = 0
+        self.protected = -1
+        self.custom_slice = 0
+        self.delayed = False
         self.exec_start = 0
         self.slice_start = 0
         self.sum_exec = 0

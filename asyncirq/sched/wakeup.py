@@ -35,7 +35,7 @@ class Wakeups(Switching):
         trace = self.trace
         new = state == TASK_NEW
         queued = task.on_rq
-        dest = task.cpu.id if queued else self._select_cpu(cpu, task)
+        dest = task.cpu.id if queued or task.delayed else self._select_cpu(cpu, task)
         task.wake_cause = 0
         if trace is not None:
             task.wake_cause = trace.sched_waking(cpu, task.comm, task.pid, task.prio, dest)
@@ -45,7 +45,7 @@ class Wakeups(Switching):
         if queued:
             if trace is not None:
                 trace.sched_wakeup(cpu, task.comm, task.pid, task.prio, dest)
-        elif dest != cpu.id and self.config.ttwu_queue and rq.curr.is_idle and not new:
+        elif dest != cpu.id and self.config.ttwu_queue and rq.curr.is_idle and not (new or task.delayed):
             rq.wake_list.append(task)
             if len(rq.wake_list) == 1:
                 await cpu.spend(self.costs.ipi_send_ns)
@@ -85,8 +85,8 @@ class Wakeups(Switching):
         rq.activate(task)
         task.state = TASK_RUNNING
         if rq.woken_preempts(task, now):
-            if self.lazy and task.prio >= MAX_RT_PRIO and not (rq.curr.is_idle or rq.curr.user_mode or rq.curr.regs_user):
-                rq.lazy = True
+            if task.prio >= MAX_RT_PRIO:
+                rq.resched_fair()
             else:
                 dest.need_resched = True
         if self.trace is not None:

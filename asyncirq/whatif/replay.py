@@ -151,9 +151,8 @@ class Replay:
         machine = self.machine
         sched = machine.sched
         running = set(self.phase.running.values())
-        credit = machine.config.cfs_latency_ns
         for task in sched.tasks.values():
-            task.vruntime = sched.rqs[task.cpu.id].fair.min_vruntime - credit
+            sched.rqs[task.cpu.id].fair.line_up(task, -1)
         for cpu_id, nr, ident in self.phase.pending:
             self.softirqs.preload(cpu_id, nr, Body("soft", ident, self.phase.bodies[ident].ops))
         for pid in sorted(self.tasks):
@@ -174,7 +173,7 @@ class Replay:
 
     def _make_ready(self, task: Task, *, first: bool) -> None:
         rq = self.machine.sched.rqs[task.cpu.id]
-        task.vruntime = rq.fair.min_vruntime + (0 if first else 1)
+        rq.fair.line_up(task, 0 if first else 1)
         task.state = TASK_RUNNING
         rq.activate(task)
         task.cpu.need_resched = True

@@ -51,7 +51,7 @@ def test_THR_01_made_by_a_running_kernel() -> None:
     rig.start(main, "main")
     rig.play(1000)
     # Woken at the default priority; ready, and at its own, before the request returns.
-    assert [event[3:6:2] for event in rig.events("sched_wakeup_new")] == [("irq/16-lab", 120)]
+    assert [event[3:6:2] for event in rig.events("sched_wakeup_new")] == [("kthreadd", 120), ("irq/16-lab", 120)]
     assert (irq_threads(rig), rig.log) == ([("irq/16-lab", SCHED_FIFO, 50)], [(0, "requested")])
     assert desc.action is not None
     assert desc.action.ready

@@ -151,7 +151,7 @@ def test_WQ_04_cpu_intensive_items_hold_nobody_back() -> None:
     ]
 
 
-@pytest.mark.parametrize(("flags", "starts"), [(WQ_CPU_INTENSIVE, 0), (0, 20)])
+@pytest.mark.parametrize(("flags", "starts"), [(WQ_CPU_INTENSIVE, 4), (0, 20)])
 def test_WQ_04_the_scheduler_shares_the_cpu_between_intensive_items(flags: int, starts: int) -> None:
     lab = WqLab(kernel=FULL)
     wq = lab.wqs.alloc_workqueue("q", flags)

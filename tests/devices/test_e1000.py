@@ -279,7 +279,7 @@ def test_unbound_chip_is_silent_and_can_be_bound_again(bottom_half: BottomHalf) 
 
     async def body(m: Machine) -> None:
         await driver.bind(m)
-        driver.device.start(At([BOOT - US]))
+        driver.device.start(At([BOOT - 10 * US]))
         await m.run_for(BOOT)
         m.start_thread(thread, "ip")
         await m.run_for(100 * BOOT)

@@ -28,24 +28,8 @@ UNCOUNTED: Final = (
     "whose trace was off; the icount run of this kernel is equal"
 )
 
-NO_EEVDF: Final = (
-    "a thread that the requester wakes for the first time takes the CPU at the next voluntary preemption point, as EEVDF (6.6 on) "
-    "decides; the model's fair class is CFS, under which the requester runs on to its sleep"
-)
-
-DIFFERENCES: Final[dict[tuple[str, str], str]] = {
-    ("L-612-stock", f"irq/{flow}/{action}"): NO_EEVDF
-    for flow, actions in (
-        ("simple", ("thr-oneshot", "thr-wake-oneshot", "thr-null-noshot")),
-        ("level", ("thr-oneshot", "thr-wake-oneshot", "thr-null-noshot")),
-        ("edge", ("thr-oneshot", "thr-wake-noshot", "thr-wake-oneshot", "thr-null-noshot")),
-        ("fasteoi", ("thr-wake-noshot", "thr-null-noshot")),
-        ("edge-oneshotsafe", ("thr-oneshot", "thr-wake-noshot", "thr-null-noshot")),
-        ("fasteoi-eoithreaded", ("thr-wake-noshot", "thr-wake-oneshot", "thr-null-noshot")),
-    )
-    for action in actions
-}
-"""(capture, case) and what the model lacks. Only what comes before the end of the request differs; a test holds the rest equal."""
+DIFFERENCES: Final[dict[tuple[str, str], str]] = {}
+"""(capture, case) and what the model lacks: nothing that a case shows."""
 
 EXCEPTIONS: Final[dict[tuple[str, str], str]] = {
     ("L-61-stock", "irq/simple/thr-null-noshot"): LOST_SWITCH,

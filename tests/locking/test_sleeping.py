@@ -223,7 +223,7 @@ def test_a_kthread_parks_goes_on_and_stops() -> None:
     lab.play(1000)
     lab.end()
     assert lab.log == [(100, "parks"), (100, "parked True"), (200, "goes on"), (300, "stopped True")]
-    assert [text for _, text in lab.switches() if "(P)" in text] == ["0 thread(P) > swapper/0"]
+    assert [text for _, text in lab.switches() if "(P)" in text] == ["0 thread(P) > boss"]
 
 
 def test_a_kthread_is_bound_before_its_first_wake_up_alone() -> None:

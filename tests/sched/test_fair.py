@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncirq.sched.fair import FairQueue
+from asyncirq.sched.fair import CfsQueue
 from asyncirq.sched.task import NICE_WEIGHTS, Task
-from tests.sched.harness import FULL, Lab
+from tests.sched.harness import CFS, Lab
 
 MS = 1_000_000
 
@@ -25,7 +25,7 @@ def ticks(lab: Lab, until_ms: int) -> None:
 
 
 def test_two_equal_tasks_take_turns_of_half_the_latency() -> None:
-    lab = Lab(1, FULL)
+    lab = Lab(1, CFS)
     for name in ("a", "b"):
         lab.start(spender(lab, 9 * MS), name, cpu=0)
     ticks(lab, 30)
@@ -45,7 +45,7 @@ def test_two_equal_tasks_take_turns_of_half_the_latency() -> None:
 
 
 def test_weights_decide_the_shares() -> None:
-    lab = Lab(1, FULL)
+    lab = Lab(1, CFS)
     low = lab.start(spender(lab, 1000 * MS), "low", cpu=0, nice=5)
     high = lab.start(spender(lab, 1000 * MS), "high", cpu=0)
     ticks(lab, 600)
@@ -59,7 +59,7 @@ def test_weights_decide_the_shares() -> None:
 
 
 def test_a_sleeper_preempts_a_hog() -> None:
-    lab = Lab(1, FULL)
+    lab = Lab(1, CFS)
 
     async def sleeper(task: Task) -> None:
         for _ in range(2):
@@ -75,7 +75,7 @@ def test_a_sleeper_preempts_a_hog() -> None:
 
 
 def test_a_task_that_woke_a_moment_ago_does_not_preempt_another_like_it() -> None:
-    lab = Lab(1, FULL)
+    lab = Lab(1, CFS)
 
     async def napper(task: Task) -> None:
         await lab.nap(task, 100)
@@ -90,9 +90,10 @@ def test_a_task_that_woke_a_moment_ago_does_not_preempt_another_like_it() -> Non
 
 
 def test_min_vruntime_never_goes_back() -> None:
-    lab = Lab(1, FULL)
+    lab = Lab(1, CFS)
     seen: list[int] = []
-    fair: FairQueue = lab.sched.rqs[0].fair
+    fair = lab.sched.rqs[0].fair
+    assert isinstance(fair, CfsQueue)
     for name, ms in (("a", 4), ("b", 7), ("c", 5)):
         lab.start(spender(lab, ms * MS), name, cpu=0)
     ticks(lab, 20)
