@@ -3,8 +3,9 @@
 Silicon only: no file here knows what a kernel does with an interrupt, and nothing here imports kernel code. The glue that
 writes these registers on behalf of the kernel lives in ``asyncirq.irqchip``.
 
-Everything is plain ``def``, because a signal takes no CPU time of its own; the exceptions are the CPU (``cpu.py``) and the
-``run()`` of a controller with a bus in front of it (``ioapic.py``), which are tasks in virtual time.
+Everything is plain ``def``, because a signal takes no CPU time of its own; the exceptions are the CPU (``cpu.py``,
+``exception.py``, ``execute.py``) and the ``run()``
+of a controller with a bus in front of it (``ioapic.py``), which are tasks in virtual time.
 
 A controller file reads from top to bottom in the order in which a signal is handled: *decide* (what would be sent),
 *recompute* (the one function that derives the output), *inputs* (what may change the state), *acknowledge* (the CPU's
@@ -21,6 +22,10 @@ answer), *bus* (registers, and what others may ask). Every input ends in recompu
 | ``lapic_lvt.py``, ``lapic_timer.py`` | the sources of one CPU: timer, error, thermal, LINT pins |
 | ``lapic_icr.py``, ``lapic_startup.py`` | IPIs; INIT and SIPI |
 | ``lapic_regs.py`` | the register window: memory page, x2APIC, base register |
-| ``idt.py``, ``pt_regs.py`` | from a vector to a gate; what an entry leaves on the stack |
+| ``idt.py``, ``gate.py`` | from a vector to a gate; the gates in memory |
+| ``pt_regs.py`` | what an entry leaves on the stack |
+| ``trapnr.py``, ``segment.py``, ``system_regs.py`` | exceptions by number; the GDT; CR2 and the debug registers |
 | ``cpu.py`` | where the interrupt is taken |
+| ``exception.py`` | how an exception is delivered, and what becomes of two |
+| ``insn.py``, ``execute.py`` | programs of instructions, interrupted at their boundaries |
 """

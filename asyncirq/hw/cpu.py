@@ -15,14 +15,16 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Final
 
 from asyncirq.errors import InternalError, KernelBug
-from asyncirq.hw.idt import INTERRUPT_GATE
+from asyncirq.hw.idt import INTERRUPT_GATE, TRAP_GATE, Gate
 from asyncirq.hw.lapic import Lapic
+from asyncirq.hw.system_regs import SystemRegs
 from asyncirq.sim.engine import PARK, Engine
 from asyncirq.sim.word import Word
 
 if TYPE_CHECKING:
-    from asyncirq.hw.idt import Idt
+    from asyncirq.hw.idt import Handler, Idt
     from asyncirq.hw.pins import CpuPins
+    from asyncirq.hw.pt_regs import PtRegs
     from asyncirq.hw.stack import Stack
     from asyncirq.sim.context import Context
     from asyncirq.trace.recorder import Recorder
@@ -36,10 +38,11 @@ class Thread:
     ``pinned`` says that the thread cannot migrate (a per-CPU kthread, or migration disabled). ``user_mode`` says that it is
     in user mode, ``regs_user`` that the interrupt being handled found it there. ``saved_count`` is its preempt count while
     it is switched out; ``own_irqs_off`` says that it cleared IF itself. ``work`` holds flags of what is to be done before it is in
-    user mode again, by ``exit_to_user``. ``stack`` is its kernel stack, on a machine that accounts for them.
+    user mode again, by ``exit_to_user``. ``stack`` is its kernel stack, on a machine that accounts for them. ``frame`` are the
+    registers that the exception being handled saved.
     """
 
-    __slots__ = ("cause", "cpu", "own_irqs_off", "pid", "pinned", "regs_user", "saved_count", "sim", "stack", "user_mode", "work")
+    __slots__ = ("cause", "cpu", "frame", "own_irqs_off", "pid", "pinned", "regs_user", "saved_count", "sim", "stack", "user_mode", "work")
 
     cpu: Cpu
     sim: Context
@@ -54,6 +57,7 @@ class Thread:
         self.cause = 0
         self.work = 0
         self.stack: Stack | None = None
+        self.frame: PtRegs | None = None
 
     async def exit_to_user(self) -> None:
         """Do what ``work`` asks for; returns with interrupts off."""
@@ -67,7 +71,8 @@ class Cpu:
     ``irqs_off`` is the inverse of IF. ``attention`` is derived: an interrupt or NMI would be taken at the next
     instruction boundary. ``cause`` is the ``seq`` of the record that led to what the CPU executes.
     ``preempt_count`` has Linux's layout and belongs to the thread that runs; ``pid`` is that thread's. ``pushed_irqs_off`` is
-    ``irqs_off`` as the frame that was pushed last holds it: read it before anything nests.
+    ``irqs_off`` as the frame that was pushed last holds it: read it before anything nests. ``system`` are the registers that
+    exceptions use; ``refused``, if set, raises what an interrupt becomes whose gate cannot be passed.
     """
 
     __slots__ = (
@@ -88,6 +93,8 @@ class Cpu:
         "pins",
         "preempt_count",
         "pushed_irqs_off",
+        "refused",
+        "system",
         "trace",
     )
 
@@ -111,6 +118,8 @@ class Cpu:
         self.preempt_count = 0
         self.pid = 0
         self.cause = 0
+        self.system = SystemRegs()
+        self.refused: Handler | None = None
         self.check: Callable[[Cpu], None] | None = None
         self.check_switch: Callable[[Cpu, Thread], None] | None = None
         pins.on_output = self.recompute
@@ -232,6 +241,12 @@ class Cpu:
             word.waiters.remove(ctx)
             ctx.stalled_on = outer
 
+    def no_gate(self, vector: int) -> Gate:
+        """Return what an interrupt without a gate leads to; where nothing is set up for that, raise ``KernelBug``."""
+        if self.refused is None:
+            raise KernelBug(f"no gate for vector {vector} on {self.name} at {self.engine.now} ns")
+        return Gate(self.refused, "refused", type=TRAP_GATE)
+
     def _could_migrate(self) -> None:
         raise KernelBug(
             f"BUG: using smp_processor_id() in preemptible code: {self.current.sim.name} on {self.name} at {self.engine.now} ns"
@@ -291,7 +306,7 @@ async def interrupt_window(thread: Thread) -> None:
                 cpu.cause = trace.lapic_inta(cpu, vector, cause) if cause >= 0 else pins.took(cpu, vector, cause)
         gate = cpu.idt.gates[vector]
         if gate is None or not gate.present:
-            raise KernelBug(f"no gate for vector {vector} on {cpu.name} at {cpu.engine.now} ns")
+            gate = cpu.no_gate(vector)
         if gate.type == INTERRUPT_GATE:
             cpu.irqs_off = True
         if cpu.attention:

@@ -1,16 +1,9 @@
-"""Model the interrupt descriptor table: 256 gates, and their form in memory.
+"""Model the interrupt descriptor table: 256 gates, the register that points to them, and what may be written when.
 
-A gate as the CPU uses it is a ``Gate`` (a coroutine function and a few bits). Its form in memory is a ``GateDescriptor``:
+A gate as the CPU uses it is a ``Gate`` (a coroutine function and a few bits); its form in memory is the ``GateDescriptor``
+of ``gate.py``.
 
-| bits | field | bits | field |
-| --- | --- | --- | --- |
-| 15:0 | offset 15:0 | 46:45 | DPL |
-| 31:16 | segment selector | 47 | present |
-| 34:32 | IST (0 = none) | 63:48 | offset 31:16 |
-| 43:40 | type | 95:64 | offset 63:32 |
-| 39:35, 44 | 0 | 127:96 | 0 |
-
-A 32-bit gate is the lower 64 bits, without IST.
+Linux: arch/x86/kernel/idt.c.
 """
 
 from __future__ import annotations
@@ -21,99 +14,29 @@ from typing import Any, Final
 import msgspec
 
 from asyncirq.errors import KernelBug, UsageError
-
-TASK_GATE: Final = 0x5
-CALL_GATE: Final = 0xC
-INTERRUPT_GATE: Final = 0xE
-TRAP_GATE: Final = 0xF
-GATE_TYPES: Final = (TASK_GATE, CALL_GATE, INTERRUPT_GATE, TRAP_GATE)
-
-VECTORS: Final = 256
-KERNEL_CS: Final = 0x10
-"""Selector of 64-bit kernel code."""
-DPL_KERNEL: Final = 0
-DPL_USER: Final = 3
-IST_COUNT: Final = 7
+from asyncirq.hw.gate import (
+    CALL_GATE,
+    DPL_KERNEL,
+    INTERRUPT_GATE,
+    TASK_GATE,
+    TRAP_GATE,
+    VECTORS,
+    GateDescriptor,
+    check_gate,
+)
+from asyncirq.hw.pt_regs import KERNEL_CS
 
 Handler = Callable[[Any, int], Coroutine[Any, Any, None]]
 """What a gate leads to: ``await handler(cpu, vector)``."""
 
+READ_ONLY_ALIAS: Final = 0xFFFF_FE00_0000_0000
+"""The address at which the finished table is mapped read-only, and which the IDTR holds; the CPU entry areas begin a page later."""
 
-class GateDescriptor(msgspec.Struct, frozen=True):
-    """A gate as it lies in memory."""
-
-    offset: int = 0
-    selector: int = KERNEL_CS
-    ist: int = 0
-    type: int = INTERRUPT_GATE
-    dpl: int = DPL_KERNEL
-    present: bool = True
-
-    def encode(self, vector: int, bits: int = 64) -> int:
-        """Return the gate as one integer of 128 bits, or of 64 with ``bits=32``.
-
-        Raises ``UsageError``, naming the vector, for a field that does not fit.
-        """
-        check_gate(vector, self.type, self.dpl, self.ist)
-        if not 0 <= self.offset < 1 << bits:
-            raise UsageError(f"gate {vector}: the offset {self.offset:#x} does not fit into {bits} bits")
-        if not 0 <= self.selector <= 0xFFFF:
-            raise UsageError(f"gate {vector}: the selector {self.selector:#x} does not fit into 16 bits")
-        if bits == 32 and self.ist:
-            raise UsageError(f"gate {vector}: a 32-bit gate has no IST field for {self.ist}")
-        low = self.offset & 0xFFFF | self.selector << 16
-        word = self.ist | self.type << 8 | self.dpl << 13 | self.present << 15
-        return low | word << 32 | (self.offset >> 16 & 0xFFFF) << 48 | (self.offset >> 32) << 64
-
-    @classmethod
-    def decode(cls, vector: int, value: int, bits: int = 64) -> GateDescriptor:
-        """Take a gate in memory apart. Raises ``UsageError``, naming vector and code, for a type that no gate has."""
-        kind = value >> 40 & 0xF
-        check_gate(vector, kind, 0, 0)
-        offset = value & 0xFFFF | (value >> 48 & 0xFFFF) << 16
-        if bits == 64:
-            offset |= (value >> 64 & 0xFFFF_FFFF) << 32
-        return cls(
-            offset=offset,
-            selector=value >> 16 & 0xFFFF,
-            ist=value >> 32 & 7 if bits == 64 else 0,
-            type=kind,
-            dpl=value >> 45 & 3,
-            present=bool(value >> 47 & 1),
-        )
-
-    def to_bytes(self, vector: int, bits: int = 64) -> bytes:
-        """Return the gate as the 16 bytes of a 64-bit table, or the 8 of a 32-bit one."""
-        return self.encode(vector, bits).to_bytes(bits >> 2, "little")
-
-
-def interrupt_gate(offset: int, selector: int = KERNEL_CS) -> GateDescriptor:
-    """Build a gate on the current stack for the kernel alone (INTG)."""
-    return GateDescriptor(offset, selector)
-
-
-def system_gate(offset: int, selector: int = KERNEL_CS) -> GateDescriptor:
-    """Build a gate on the current stack that user code may call (SYSG)."""
-    return GateDescriptor(offset, selector, dpl=DPL_USER)
-
-
-def ist_gate(offset: int, ist: int, selector: int = KERNEL_CS) -> GateDescriptor:
-    """Build a gate with a stack of its own for the kernel alone (ISTG); ``ist`` is the field, 1 to 7."""
-    return GateDescriptor(offset, selector, ist)
-
-
-def system_ist_gate(offset: int, ist: int, selector: int = KERNEL_CS) -> GateDescriptor:
-    """Build a gate with a stack of its own that user code may call (SISTG); ``ist`` is the field, 1 to 7."""
-    return GateDescriptor(offset, selector, ist, dpl=DPL_USER)
-
-
-def task_gate(gdt_index: int) -> GateDescriptor:
-    """Build a gate that switches to the task of a GDT entry (TSKG); it has no offset."""
-    return GateDescriptor(0, gdt_index << 3, type=TASK_GATE)
+__all__ = ["CALL_GATE", "INTERRUPT_GATE", "READ_ONLY_ALIAS", "TASK_GATE", "TRAP_GATE", "VECTORS", "Gate", "Handler", "Idt"]
 
 
 class Gate(msgspec.Struct, frozen=True):
-    """A gate as the CPU uses it: where it leads, and how it is passed."""
+    """A gate as the CPU uses it: where it leads, and how it is passed; ``offset`` is the address of the handler's code."""
 
     handler: Handler
     name: str
@@ -121,60 +44,77 @@ class Gate(msgspec.Struct, frozen=True):
     dpl: int = DPL_KERNEL
     ist: int = 0
     present: bool = True
+    selector: int = KERNEL_CS
+    offset: int = 0
 
-    def descriptor(self, offset: int, selector: int = KERNEL_CS) -> GateDescriptor:
-        """Return the form in memory of a gate whose handler lies at ``offset``."""
-        return GateDescriptor(offset, selector, self.ist, self.type, self.dpl, self.present)
+    def descriptor(self) -> GateDescriptor:
+        """Return the form in memory; a task gate has no offset."""
+        return GateDescriptor(0 if self.type == TASK_GATE else self.offset, self.selector, self.ist, self.type, self.dpl, self.present)
 
 
 class Idt:
-    """The table of 256 gates, for 64-bit or 32-bit slots; ``gates`` is read by the CPU at every interrupt.
+    """The table of 256 gates, for 64-bit or 32-bit slots.
 
-    Linux: arch/x86/kernel/idt.c.
+    ``slots`` is the table, ``gates`` what the CPU sees of it at every interrupt: the same list unless the limit is short.
+    ``base`` and ``limit`` are what the IDTR holds: ``base`` is 0 until the table is loaded for good, ``limit`` is the last byte
+    that the CPU looks at, and a vector whose slot lies beyond it has no gate. ``read_only`` is called with the vector of a
+    write that came too late, ahead of the ``KernelBug``.
     """
 
     def __init__(self, bits: int = 64) -> None:
         if bits not in (32, 64):
             raise UsageError(f"an IDT has 32-bit or 64-bit gates, not {bits}")
         self.bits = bits
-        self.gates: list[Gate | None] = [None] * VECTORS
+        self.slots: list[Gate | None] = [None] * VECTORS
+        self.gates = self.slots
         self.frozen = False
+        self.base = 0
+        self.limit = self.size - 1
+        self.read_only: Callable[[int], None] | None = None
 
     @property
     def size(self) -> int:
         """Return the bytes of the table."""
         return VECTORS * (self.bits >> 2)
 
-    @property
-    def limit(self) -> int:
-        """Return what the IDTR holds as limit: the last byte of the table."""
-        return self.size - 1
-
     def set_gate(self, vector: int, gate: Gate) -> None:
-        """Install a gate. Raises ``UsageError`` for a vector or a field that does not exist, ``KernelBug`` once the table is read-only."""
+        """Install a gate. Raises ``UsageError`` for a vector or a field that does not exist, ``KernelBug`` once the table is read-only.
+
+        No table holds a call gate, and no 64-bit one a task gate: the CPU would refuse to pass it.
+        """
         check_gate(vector, gate.type, gate.dpl, gate.ist)
+        if gate.type == CALL_GATE:
+            raise UsageError(f"gate {vector}: a call gate ({gate.name}) has no place in an IDT")
+        if gate.type == TASK_GATE and self.bits == 64:
+            raise UsageError(f"gate {vector}: there are no task gates ({gate.name}) on 64 bits")
+        if gate.ist and self.bits == 32:
+            raise UsageError(f"gate {vector}: a 32-bit gate ({gate.name}) has no IST field for {gate.ist}")
         if self.frozen:
+            if self.read_only is not None:
+                self.read_only(vector)
             raise KernelBug(f"BUG: unable to handle page fault: write of gate {vector} ({gate.name}) to the read-only IDT")
-        self.gates[vector] = gate
+        self.slots[vector] = gate
+        if self.gates is not self.slots and self.reaches(vector):
+            self.gates[vector] = gate
+
+    def load(self, base: int = READ_ONLY_ALIAS, limit: int | None = None) -> None:
+        """Load the IDTR: where the table is seen, and its last byte, by default that of all 256 slots."""
+        self.base = base
+        self.limit = self.size - 1 if limit is None else limit
+        short = not self.reaches(VECTORS - 1)
+        self.gates = [gate if self.reaches(vector) else None for vector, gate in enumerate(self.slots)] if short else self.slots
+
+    def reaches(self, vector: int) -> bool:
+        """Tell whether the slot of a vector lies within the limit."""
+        width = self.bits >> 2
+        return vector * width + width - 1 <= self.limit
 
     def freeze(self) -> None:
         """Make the table read-only, as the end of boot does."""
         self.frozen = True
 
-    def encode(self, vector: int, offset: int) -> bytes:
-        """Return the slot of a vector as it lies in memory, its handler being at ``offset``; an empty slot is all zeros."""
+    def encode(self, vector: int) -> bytes:
+        """Return the slot of a vector as it lies in memory; an empty slot is all zeros."""
         check_gate(vector, INTERRUPT_GATE, 0, 0)
-        gate = self.gates[vector]
-        return bytes(self.bits >> 2) if gate is None else gate.descriptor(offset).to_bytes(vector, self.bits)
-
-
-def check_gate(vector: int, kind: int, dpl: int, ist: int) -> None:
-    """Raise ``UsageError``, naming the vector, for a gate that the table cannot hold."""
-    if not 0 <= vector < VECTORS:
-        raise UsageError(f"vector {vector} is not in 0..{VECTORS - 1}")
-    if kind not in GATE_TYPES:
-        raise UsageError(f"gate {vector}: {kind:#x} is no gate type")
-    if not 0 <= dpl <= DPL_USER:
-        raise UsageError(f"gate {vector}: DPL {dpl} is not in 0..{DPL_USER}")
-    if not 0 <= ist <= IST_COUNT:
-        raise UsageError(f"gate {vector}: IST {ist} is not in 0..{IST_COUNT}")
+        gate = self.slots[vector]
+        return bytes(self.bits >> 2) if gate is None else gate.descriptor().to_bytes(vector, self.bits)

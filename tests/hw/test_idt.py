@@ -7,22 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncirq.errors import KernelBug, UsageError
-from asyncirq.hw.idt import (
+from asyncirq.hw.gate import (
     CALL_GATE,
     GATE_TYPES,
     INTERRUPT_GATE,
-    KERNEL_CS,
     TASK_GATE,
     TRAP_GATE,
-    Gate,
     GateDescriptor,
-    Idt,
     interrupt_gate,
+    ist_field,
     ist_gate,
     system_gate,
     system_ist_gate,
     task_gate,
 )
+from asyncirq.hw.idt import Gate, Idt
+from asyncirq.hw.pt_regs import KERNEL_CS
 
 ADDRESS = 0xFFFF_FFFF_8123_4560
 
@@ -35,7 +35,7 @@ async def handler(cpu: Any, vector: int) -> None:
 def test_S0_03_idt_size_and_limit(bits: int, size: int, limit: int) -> None:
     idt = Idt(bits)
     assert (len(idt.gates), idt.size, idt.limit) == (256, size, limit)
-    assert sum(len(idt.encode(vector, 0)) for vector in range(256)) == size
+    assert sum(len(idt.encode(vector)) for vector in range(256)) == size
     idt.set_gate(255, Gate(handler, "last"))
     for vector in (256, -1):
         with pytest.raises(UsageError, match=f"vector {vector} is not in 0..255"):
@@ -90,6 +90,39 @@ def test_S0_08_gate_builder_family() -> None:
     assert task_gate(31) == GateDescriptor(0, 31 * 8, 0, 0x5, 0, True)
 
 
+def test_S0_17_ist_index_off_by_one() -> None:
+    nmi, double_fault = 1, 0
+    assert [ist_field(stack) for stack in (nmi, double_fault)] == [2, 1]
+    assert [ist_field(stack, bits=32) for stack in (nmi, double_fault)] == [0, 0]
+    # Before 5.2 the table named the field itself.
+    assert [ist_field(stack, zero_based=False) for stack in (2, 1)] == [2, 1]
+    assert ist_gate(ADDRESS, ist_field(nmi)).encode(2) >> 32 & 7 == 2
+
+
+def test_gates_that_no_table_holds() -> None:
+    for bits in (32, 64):
+        with pytest.raises(UsageError, match=r"^gate 5: a call gate \(odd\) has no place in an IDT$"):
+            Idt(bits).set_gate(5, Gate(handler, "odd", type=CALL_GATE))
+    with pytest.raises(UsageError, match=r"^gate 8: there are no task gates \(double fault\) on 64 bits$"):
+        Idt().set_gate(8, Gate(handler, "double fault", type=TASK_GATE))
+    small = Idt(32)
+    small.set_gate(8, Gate(handler, "double fault", type=TASK_GATE, selector=31 << 3, offset=0x1234))
+    assert small.encode(8) == task_gate(31).to_bytes(8, 32)
+    with pytest.raises(UsageError, match=r"^gate 2: a 32-bit gate \(nmi\) has no IST field for 2$"):
+        small.set_gate(2, Gate(handler, "nmi", ist=2))
+
+
+def test_the_limit_of_the_register() -> None:
+    idt = Idt()
+    assert (idt.base, idt.reaches(255)) == (0, True)
+    idt.load(limit=16 * 33 - 1)
+    assert (idt.base, idt.reaches(32), idt.reaches(33)) == (0xFFFF_FE00_0000_0000, True, False)
+    idt.load(limit=16 * 33)
+    assert not idt.reaches(33)
+    idt.load()
+    assert (idt.limit, idt.reaches(255)) == (4095, True)
+
+
 def test_fields_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UsageError, match="gate 3: IST 8 is not in 0..7"):
         ist_gate(ADDRESS, 8).encode(3)
@@ -117,6 +150,6 @@ def test_frozen_table_refuses_writes() -> None:
 
 def test_table_in_memory() -> None:
     idt = Idt()
-    assert idt.encode(2, ADDRESS) == bytes(16)
-    idt.set_gate(2, Gate(handler, "nmi", ist=2))
-    assert idt.encode(2, ADDRESS) == ist_gate(ADDRESS, 2).to_bytes(2)
+    assert idt.encode(2) == bytes(16)
+    idt.set_gate(2, Gate(handler, "nmi", ist=2, offset=ADDRESS))
+    assert idt.encode(2) == ist_gate(ADDRESS, 2).to_bytes(2)
