@@ -25,6 +25,8 @@ answer), *bus* (registers, and what others may ask). Every input ends in recompu
 | ``idt.py``, ``gate.py`` | from a vector to a gate; the gates in memory |
 | ``pt_regs.py`` | what an entry leaves on the stack |
 | ``trapnr.py``, ``segment.py``, ``system_regs.py`` | exceptions by number; the GDT; CR2 and the debug registers |
+| ``gic/`` | Arm's interrupt controllers |
+| ``arch_timer.py`` | Arm's timer: a counter, and a level for each CPU |
 | ``cpu.py`` | where the interrupt is taken |
 | ``exception.py`` | how an exception is delivered, and what becomes of two |
 | ``insn.py``, ``execute.py`` | programs of instructions, interrupted at their boundaries |

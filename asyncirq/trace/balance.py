@@ -49,6 +49,7 @@ PAIRS: Final[tuple[Pair, ...]] = (
     Pair("csd_function_entry", "csd_function_exit", ("func", "csd"), True, False),
     Pair("workqueue_execute_start", "workqueue_execute_end", ("work",), False, False),
     Pair("irq_thread_entry", "irq_thread_exit", ("irq", "name"), False, False),
+    Pair("ipi_entry", "ipi_exit", ("reason",), True, True),
     Pair("exception_entry", "exception_exit", ("vector",), False, False),
 )
 """Every kind of span. On PREEMPT_RT softirqs and what runs in them are preemptible, so they belong to the task alone."""

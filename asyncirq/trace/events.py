@@ -38,6 +38,7 @@ from asyncirq.trace.events_entry import (
     X86PlatformIpiEntry,
     X86PlatformIpiExit,
 )
+from asyncirq.trace.events_gic import GIC_RECORDS, GicDir, GicEoir, GicIar, GicPend, IpiEntry, IpiExit, IpiRaise, ItsTranslate
 from asyncirq.trace.events_hw import (
     HW_RECORDS,
     DeviceRaise,
@@ -146,6 +147,7 @@ RECORD_TYPES: tuple[type[Record], ...] = (
     *TIME_RECORDS,
     *SCHED_RECORDS,
     *HW_RECORDS,
+    *GIC_RECORDS,
 )
 """Every record type that a trace can hold."""
 
@@ -169,6 +171,10 @@ __all__ = [
     "ErrorApicExit",
     "ExceptionEntry",
     "ExceptionExit",
+    "GicDir",
+    "GicEoir",
+    "GicIar",
+    "GicPend",
     "HrtimerCancel",
     "HrtimerExpireEntry",
     "HrtimerExpireExit",
@@ -177,6 +183,9 @@ __all__ = [
     "HrtimerStart",
     "IoapicDeliver",
     "IoapicEoi",
+    "IpiEntry",
+    "IpiExit",
+    "IpiRaise",
     "IpiSendCpu",
     "IpiSendCpumask",
     "IrqDisable",
@@ -199,6 +208,7 @@ __all__ = [
     "IrqThreadExit",
     "IrqWorkEntry",
     "IrqWorkExit",
+    "ItsTranslate",
     "LapicEoi",
     "LapicInta",
     "LapicIrr",

@@ -10,6 +10,7 @@ import msgspec
 
 from asyncirq.errors import InternalError, UsageError
 from asyncirq.trace.emit_entry import EntryEmitter
+from asyncirq.trace.emit_gic import GicEmitter
 from asyncirq.trace.emit_hw import HwEmitter
 from asyncirq.trace.emit_irq import IrqEmitter
 from asyncirq.trace.emit_sched import SchedEmitter
@@ -21,7 +22,7 @@ from asyncirq.trace.record import Clock, CpuView, Record
 from asyncirq.trace.sinks import Sink
 
 
-class Recorder(IrqEmitter, EntryEmitter, VectorEmitter, TimeEmitter, SchedEmitter, HwEmitter):
+class Recorder(IrqEmitter, EntryEmitter, VectorEmitter, TimeEmitter, SchedEmitter, HwEmitter, GicEmitter):
     """Record a run: one emit method per event (the families), and the way out to the sinks.
 
     ``clock`` is any object with an int ``now``. ``digest`` False saves the hash. ``limit`` is the number of buffered

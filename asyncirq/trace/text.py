@@ -136,6 +136,12 @@ _TEMPLATES: Final[Mapping[str, str]] = {
     "lapic_eoi": _VECTOR,
     "lapic_spurious": _VECTOR,
     "nmi_inta": "",
+    "gic_pend": "intid={r.intid} trigger={r.trigger} coalesced={r.coalesced}",
+    **{f"gic_{register}": "intid={r.intid}" for register in ("iar", "eoir", "dir")},
+    "its_translate": "device={r.device} eventid={r.eventid} intid={r.intid}",
+    "ipi_raise": "target_mask={r.target_cpus} ({r.reason})",
+    "ipi_entry": "({r.reason})",
+    "ipi_exit": "({r.reason})",
 }
 
 _WORDS: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = {
