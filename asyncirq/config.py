@@ -13,7 +13,7 @@ import msgspec
 
 from asyncirq.errors import UsageError
 
-Preemption = Literal["none", "voluntary", "full", "rt"]
+Preemption = Literal["none", "voluntary", "full", "lazy", "rt"]
 
 
 class VectorMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,7 +80,9 @@ _RANGES: Final = (
 class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Policies of one kernel.
 
-    ``preemption``: where a running kernel task may lose its CPU. ``threadirqs``: force handlers into threads (implied
+    ``preemption``: where a running kernel task may lose its CPU. ``none``: where it offers it; ``voluntary``: also before it might
+    sleep; ``full``: wherever its preempt count is 0; ``lazy``: so, but to another fair task only after the next tick or on the way to
+    user mode (one of the two choices left in 7.x); ``rt``: PREEMPT_RT. ``threadirqs``: force handlers into threads (implied
     by ``rt``). ``hz``: ticks a second. ``softirq_max_restart`` passes and ``softirq_max_time_ms`` (None: neither time
     nor a wanted reschedule ends them, as in 2.6) bound softirqs at one irq_exit. ``ksoftirqd_defers``: while ksoftirqd is
     runnable an irq_exit or local_bh_enable leaves softirqs to it (4.9 to 6.4), except for HI and TASKLET. ``bh_lock``: PREEMPT_RT's
@@ -94,8 +96,8 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``forced_secondary_prio``: FIFO priority of ``irq/N-s-name``. ``napi_threaded``: every NAPI polls in its own kthread.
     ``ttwu_queue``: wake-ups of an idle remote CPU go through its call-function queue. ``nohz_idle``: an idle CPU stops
     its tick. ``fair``: how the fair class shares the CPU (``eevdf`` since 6.6), with ``eevdf_*`` (see ``sched/eevdf.py``) and ``cfs_*_ns``
-    for one CPU, scaled by ``1 + log2(cpus)``. ``lazy_preemption``: a fair task gives
-    way to another fair task only at the next tick or on the way to user mode (PREEMPT_LAZY, a choice at boot).
+    for one CPU, scaled by ``1 + log2(cpus)``. ``lazy_preemption``: another kernel
+    with full preemption is lazy too (PREEMPT_RT, where it was a choice at boot).
     ``fifo_irq_prio``: FIFO priority of irq threads. ``netdev_budget`` packets and ``netdev_budget_usecs`` (0: two jiffies)
     bound one NET_RX round.
     ``wq_max_active``: default limit of a workqueue. ``wq_threads``: each workqueue has a thread of its own on every CPU, as
@@ -183,6 +185,11 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.preemption == "rt"
 
     @property
+    def lazy(self) -> bool:
+        """Tell whether fair tasks preempt each other lazily."""
+        return self.preemption == "lazy" or self.lazy_preemption
+
+    @property
     def force_threads(self) -> bool:
         """Tell whether handlers are forced into threads."""
         return self.threadirqs or self.rt
@@ -206,7 +213,9 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _RELEASES: Final = (
-    KernelConfig(release="linux-7.1", wq_max_active=1024, forced_secondary_prio=49, ktimers="forced", eevdf_base_slice_ns=700_000),
+    KernelConfig(
+        release="linux-7.1", preemption="lazy", wq_max_active=1024, forced_secondary_prio=49, ktimers="forced", eevdf_base_slice_ns=700_000
+    ),
     KernelConfig(release="linux-6.12", wq_max_active=1024),
     KernelConfig(
         release="linux-6.1",

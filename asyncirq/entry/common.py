@@ -76,6 +76,8 @@ class Entry:
         self._depth = self.sched.config.hardirq_depth * HARDIRQ_OFFSET
         self._mask = self.sched.count_mask
         self._preemptible = self.sched.preemptible_kernel
+        if self.sched.lazy:
+            self.irq_exit = self._irq_exit_lazily  # type: ignore[method-assign]
         self.exit_work = ExitWork(self.sched)
 
     def install(self, idt: Idt) -> None:
@@ -121,6 +123,18 @@ class Entry:
             await softirq.irq_exit(cpu)
         if cpu.need_resched:
             await self._reschedule(cpu)
+
+    async def _irq_exit_lazily(self, cpu: Cpu) -> None:
+        """End one hard interrupt on a kernel whose fair tasks preempt lazily: on the way back to user mode at once."""
+        if cpu.current.regs_user and cpu.preempt_count & HARDIRQ_MASK == HARDIRQ_OFFSET:
+            cpu.preempt_count -= HARDIRQ_OFFSET
+            if self.softirq.pending[cpu.id] or self.softirq.pending_timers[cpu.id]:
+                await self.softirq.irq_exit(cpu)
+            self.sched.promote_lazy(cpu)
+            if cpu.need_resched:
+                await self._reschedule(cpu)
+        else:
+            await Entry.irq_exit(self, cpu)
 
     async def _reschedule(self, cpu: Cpu) -> None:
         """Reschedule on the way back to user mode, and on a preemptible kernel to a preemptible place. Linux: irqentry_exit()."""
@@ -191,6 +205,8 @@ class Entry:
         if self.costs.sysvec_exit_ns:
             await cpu.spend(self.costs.sysvec_exit_ns)
         cpu.preempt_count -= HARDIRQ_OFFSET
+        if self.sched.lazy and cpu.current.regs_user:
+            self.sched.promote_lazy(cpu)
         if cpu.need_resched:
             await self._reschedule(cpu)
 

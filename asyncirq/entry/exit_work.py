@@ -77,6 +77,8 @@ class ExitWork:
             cpu.irq_disable()
         if self.flush_rcu is not None:
             self.flush_rcu(cpu)
+        if self.sched.lazy:
+            self.sched.promote_lazy(cpu)
         if cpu.need_resched or task.work:
             await self._loop(task)
         if task.held_locks:
@@ -112,6 +114,8 @@ class ExitWork:
             task.cpu.irq_disable()
             if self.flush_rcu is not None:
                 self.flush_rcu(task.cpu)
+            if self.sched.lazy:
+                self.sched.promote_lazy(task.cpu)
             if not (task.cpu.need_resched or task.work):
                 return
 

@@ -61,8 +61,15 @@ class Placement(SchedState):
         if task.prio >= MAX_RT_PRIO:
             rq.fair.rejoin(task, old.fair)
         rq.activate(task)
+        self._check_preempt(cpu, rq, task)
+
+    def _check_preempt(self, cpu: Cpu, rq: RunQueue, task: Task) -> None:
+        """Ask for a reschedule if a task that was just queued should run. Linux: wakeup_preempt()."""
         if rq.woken_preempts(task, self.engine.now):
-            self._ask(cpu, rq.cpu)
+            if self.lazy and task.prio >= MAX_RT_PRIO and not rq.curr.is_idle:
+                rq.lazy = True
+            else:
+                self._ask(cpu, rq.cpu)
 
     def _set_cpu(self, cpu: Cpu, task: Task, dest: Cpu) -> None:
         self.nr_migrations += 1

@@ -19,17 +19,24 @@ class Policies(Placement):
         """Ask a CPU to reschedule; another CPU is told by an IPI, whose cost the caller has charged."""
         self._ask(cpu, dest)
 
+    def promote_lazy(self, cpu: Cpu) -> None:
+        """Answer on the way to user mode what was asked at leisure."""
+        if self.rqs[cpu.id].lazy:
+            cpu.need_resched = True
+
     def scheduler_tick(self, cpu: Cpu) -> None:
-        """Charge the running task and preempt it when its slice is over; called by the tick."""
+        """Charge the running task and preempt it when its slice is over, or was asked to at leisure before; called by the tick."""
         rq = self.rqs[cpu.id]
         curr = rq.curr
         now = self.engine.now
+        if rq.lazy:
+            cpu.need_resched = True
         rq.update_curr(now)
         if curr.is_idle:
             return
         if curr.prio >= MAX_RT_PRIO:
-            if rq.lazy or rq.fair.tick_preempts(curr, now - curr.slice_start):
-                cpu.need_resched = True
+            if rq.fair.tick_preempts(curr, now - curr.slice_start):
+                rq.resched_fair()
         elif curr.policy == SCHED_RR:
             curr.rr_left -= self.config.jiffy_ns
             if curr.rr_left <= 0:
@@ -82,8 +89,7 @@ class Policies(Placement):
                 rq.fair.rejoin(task, None if now_fair else rq.fair)
         if queued:
             rq.queue(task, head=task.prio > old)
-            if rq.woken_preempts(task, self.engine.now):
-                self.resched_curr(cpu, task.cpu)
+            self._check_preempt(cpu, rq, task)
         elif rq.curr is task and task.prio > old:
             waiting = rq.rt.first()
             if now_fair or (waiting is not None and waiting.prio < task.prio):

@@ -27,7 +27,7 @@ class RunQueue:
         self.cpu = cpu
         self.fair: FairQueue = EevdfQueue(config, cpus) if config.fair == "eevdf" else CfsQueue(config, cpus)
         self.rt = RtQueue()
-        self._lazily = config.lazy_preemption
+        self._lazily = config.lazy
         self.lazy = False
         self.nr_running = 0
         self.nr_switches = 0
@@ -43,9 +43,8 @@ class RunQueue:
             self.resched_fair()
 
     def resched_fair(self) -> None:
-        """Ask the running task to give way to another fair task: where preemption is lazy, not before the next tick or user mode."""
-        curr = self.curr
-        if self._lazily and not (curr.is_idle or curr.user_mode or curr.regs_user):
+        """Ask the running fair task to give way to another one: where preemption is lazy, not before the next tick or user mode."""
+        if self._lazily:
             self.lazy = True
         else:
             self.cpu.need_resched = True

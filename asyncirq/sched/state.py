@@ -36,8 +36,8 @@ class SchedState:
         self.rqs = [RunQueue(cpu, config, len(cpus)) for cpu in cpus]
         self.tasks: dict[int, Task] = {}
         self.count_mask = 0xFFFFFF & ~SOFTIRQ_MASK if config.rt else 0xFFFFFF
-        self.preemptible_kernel = config.preemption in ("full", "rt")
-        self.lazy = config.lazy_preemption
+        self.preemptible_kernel = config.preemption in ("full", "lazy", "rt")
+        self.lazy = config.lazy
         self.nr_migrations = 0
         self.user_work: Callable[[Task], Coroutine[Any, Any, None]] | None = None
         self._next_pid = 1

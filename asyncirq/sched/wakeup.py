@@ -85,8 +85,8 @@ class Wakeups(Switching):
         rq.activate(task)
         task.state = TASK_RUNNING
         if rq.woken_preempts(task, now):
-            if task.prio >= MAX_RT_PRIO:
-                rq.resched_fair()
+            if self.lazy and task.prio >= MAX_RT_PRIO and not rq.curr.is_idle:
+                rq.lazy = True
             else:
                 dest.need_resched = True
         if self.trace is not None:

@@ -23,6 +23,7 @@ Line = tuple[int, str]
 
 STOCK = preset("linux-6.12")
 FULL = preset("linux-6.12", preemption="full")
+LAZY = preset("linux-6.12", preemption="lazy")
 NONE = preset("linux-6.12", preemption="none")
 CFS = preset("linux-6.1", preemption="full")
 RT = preset("linux-6.12", rt=True)

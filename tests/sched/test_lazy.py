@@ -8,7 +8,7 @@ from tests.sched.harness import Lab
 
 MS = 1_000_000
 EAGER = preset("linux-6.12", preemption="full")
-LAZY = preset("linux-6.12", preemption="full", lazy_preemption=True)
+LAZY = preset("linux-6.12", preemption="lazy")
 
 
 def woken_beside_a_hog(lab: Lab, policy: int = SCHED_NORMAL, rt_priority: int = 0) -> list[tuple[int, str]]:
@@ -58,8 +58,53 @@ def test_a_hog_on_its_way_to_user_mode_gives_way() -> None:
     assert lab.log == [(11 * MS, "enters user mode"), (11 * MS, "runs")]
 
 
-def test_no_preset_is_lazy_by_itself() -> None:
-    """It is a choice at boot."""
-    for release in ("linux-6.1", "linux-6.12", "linux-7.1"):
-        for rt in (False, True):
-            assert not preset(release, rt=rt).lazy_preemption
+def test_from_7_on_the_choice_is_between_full_and_lazy() -> None:
+    """Before, and on PREEMPT_RT, it is a choice at boot."""
+    assert [preset(name).lazy for name in ("linux-2.6", "linux-6.1", "linux-6.12", "linux-7.1")] == [False, False, False, True]
+    assert not preset("linux-7.1", rt=True).lazy
+    assert preset("linux-6.12", rt=True, lazy_preemption=True).lazy
+
+
+def test_tick_promotes_what_was_asked_before_it() -> None:
+    """The end of a slice, seen at a tick, is asked for at leisure: the next tick is the one that preempts."""
+    for kernel, first in ((EAGER, 4), (LAZY, 8)):
+        lab = Lab(1, kernel)
+
+        async def hog(task: Task) -> None:
+            await task.spend(20 * MS)
+
+        for name in ("a", "b"):
+            lab.start(hog, name, cpu=0, kthread=True)
+        for tick in (4, 8):
+            lab.tick_at(tick * MS)
+        lab.play(10 * MS)
+        lab.end()
+        assert lab.switches()[1] == (first * MS, "0 a(R+) > b")
+
+
+def test_user_mode_gives_way_at_the_next_interrupt_exit_whoever_woke() -> None:
+    """A wake-up from another CPU sends no interrupt; the next one, whatever it is, ends in a reschedule."""
+    lab = Lab(2, LAZY)
+
+    async def hog(task: Task) -> None:
+        await task.user(20 * MS)
+
+    async def sleeper(task: Task) -> None:
+        await lab.nap(task, 9 * MS)
+        lab.note("runs")
+
+    async def waker(task: Task) -> None:
+        await task.spend(8 * MS)
+        await task.wake(napper)
+
+    async def nothing(cpu: object) -> None:
+        lab.note("interrupt")
+
+    napper = lab.start(sleeper, "sleeper", cpu=0)
+    lab.begin(1 * MS, hog, "hog", cpu=0)
+    lab.start(waker, "waker", cpu=1)
+    lab.interrupt(8_500_000, nothing)
+    lab.play(40 * MS)
+    lab.end()
+    assert lab.log == [(8_500_000, "interrupt"), (8_500_000, "runs")]
+    assert not lab.story("reschedule_entry")

@@ -6,14 +6,14 @@ import pytest
 
 from asyncirq.config import KernelConfig
 from asyncirq.sched.task import SCHED_FIFO, Task
-from tests.sched.harness import FULL, NONE, RT, STOCK, Lab
+from tests.sched.harness import FULL, LAZY, NONE, RT, STOCK, Lab
 
-EVERY = pytest.mark.parametrize("kernel", [NONE, STOCK, FULL, RT], ids=lambda k: k.preemption)
+EVERY = pytest.mark.parametrize("kernel", [NONE, STOCK, FULL, LAZY, RT], ids=lambda k: k.preemption)
 
 
 def takes(kernel: KernelConfig, early: int, late: int) -> int:
     """Return when the urgent task gets the CPU: early on a preemptible kernel, else late."""
-    return early if kernel.preemption in ("full", "rt") else late
+    return early if kernel.preemption in ("full", "lazy", "rt") else late
 
 
 @EVERY
@@ -115,7 +115,7 @@ def test_CTX_13_a_section_with_bottom_halves_off_is_preemptible_on_rt_alone(kern
     lab.begin(100, urgent, "urgent", policy=SCHED_FIFO, rt_priority=1)
     lab.play(5000)
     lab.end()
-    when = {"none": 1000, "voluntary": 1000, "full": 500, "rt": 100}[kernel.preemption]
+    when = {"none": 1000, "voluntary": 1000, "full": 500, "lazy": 500, "rt": 100}[kernel.preemption]
     assert lab.log == [(when, "urgent")]
 
 
