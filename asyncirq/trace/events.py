@@ -71,6 +71,7 @@ from asyncirq.trace.events_irq import (
     WorkqueueExecuteStart,
     WorkqueueQueueWork,
 )
+from asyncirq.trace.events_lock import LOCK_RECORDS, LockdepReport, LockupReport
 from asyncirq.trace.events_sched import (
     SCHED_RECORDS,
     CpuhpEnter,
@@ -148,6 +149,7 @@ RECORD_TYPES: tuple[type[Record], ...] = (
     *SCHED_RECORDS,
     *HW_RECORDS,
     *GIC_RECORDS,
+    *LOCK_RECORDS,
 )
 """Every record type that a trace can hold."""
 
@@ -216,6 +218,8 @@ __all__ = [
     "LineLevel",
     "LocalTimerEntry",
     "LocalTimerExit",
+    "LockdepReport",
+    "LockupReport",
     "MsiWrite",
     "NapiPoll",
     "NetifReceiveSkb",

@@ -123,6 +123,8 @@ _TEMPLATES: Final[Mapping[str, str]] = {
     "tracing_mark_write": "{r.text}",
     "printk": "<{r.level}>{r.text}",
     "other_event": "{r.name}: {r.text}",
+    "lockdep_report": "kind={r.kind} comm={r.comm} lock={r.lock} other={r.other}",
+    "lockup_report": "kind={r.kind} cpu={r.target_cpu} pid={r.target_pid} comm={r.comm} duration={r.duration_ns} [ns]",
     "device_raise": "device={r.device} source={r.source}",
     "line_level": "line={r.line} level={r.level:d}",
     "msi_write": "address=0x{r.address:08x} data=0x{r.data:08x}",
