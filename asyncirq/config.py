@@ -115,6 +115,11 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``debug_shirq``: call a shared handler once more after its request and after its release. ``hint_mode``: the mode of
     ``/proc/irq/N/affinity_hint``. ``vectors``: the vector map. ``idt_per_cpu``: every CPU has an IDT of its own. ``bits``: on 32
     bits a flow handler is called through the switch to the interrupt stack.
+
+    Locks. ``mutex_spin_on_owner``: whoever finds a mutex's owner running spins for it. ``queued_rwlocks``: whoever finds an rwlock
+    waited for waits too (since 3.16), not readers past writers. ``lockdep``: validate locking, and be silent after the first report
+    as Linux (``once``), report everything (``all``), or make the first report a ``KernelBug`` (``raise``). ``raw_lock_nesting``: a
+    spinlock_t inside a raw one is wrong on every kernel, as it is on PREEMPT_RT.
     """
 
     release: str = "linux-6.12"
@@ -172,6 +177,10 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vectors: VectorMap = VectorMap()
     idt_per_cpu: bool = False
     bits: Literal[32, 64] = 64
+    mutex_spin_on_owner: bool = False
+    queued_rwlocks: bool = True
+    lockdep: Literal["off", "once", "all", "raise"] = "off"
+    raw_lock_nesting: bool = True
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -250,6 +259,8 @@ _RELEASES: Final = (
         share_trigger="request",
         hint_mode=0o400,
         vectors=MAP_2_6,
+        queued_rwlocks=False,
+        raw_lock_nesting=False,
     ),
 )
 

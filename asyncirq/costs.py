@@ -67,6 +67,8 @@ class Costs:
     """Taking a free spinlock."""
     spin_handover_ns: int = 60
     """A spinner's notice that the lock is its own now: one cache line from the other CPU."""
+    cpu_relax_ns: int = 45
+    """One turn of a polling spin loop, with its pause."""
     lock_fast_ns: int = 0
     """Taking a free sleeping lock."""
     lock_block_ns: int = 900

@@ -34,6 +34,8 @@ from asyncirq.hw.cpu import Cpu
 from asyncirq.irq import proc
 from asyncirq.irq.ipi import SmpCall
 from asyncirq.irq.manage import IrqCore
+from asyncirq.locking import lockdep_cpu
+from asyncirq.locking.lockdep import Lockdep
 from asyncirq.sched.core import Sched
 from asyncirq.sched.idle import Idle
 from asyncirq.sched.smpboot import Smpboot
@@ -49,6 +51,9 @@ class Kernel:
         self.board = board
         self.config = config
         self.sched = Sched(board.engine, board.cpus, config, costs, trace)
+        self.lockdep = Lockdep(self.sched) if config.lockdep != "off" else None
+        if self.lockdep is not None:
+            lockdep_cpu.watch(self.lockdep)
         self.idle = Idle(self.sched)
         self.softirq = Softirq(self.sched)
         self.smpboot = Smpboot(self.sched)

@@ -46,7 +46,7 @@ class Machine:
 
     The parts, for experiments that go deeper: ``driver`` (``driver.live(speed)`` paces the run by the wall clock),
     ``engine``, ``board`` (silicon), ``kernel`` and its parts ``sched``, ``softirq``, ``irq``, ``workqueues``, ``timers``,
-    ``hrtimers``, ``napi``, ``tasklets``, ``sleep``.
+    ``hrtimers``, ``napi``, ``tasklets``, ``sleep``; ``lockdep`` (its ``reports``) where the kernel is configured with it.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Machine:
         self.workqueues = self.kernel.workqueues
         self.napi = self.kernel.napi
         self.irq = self.kernel.irq
+        self.lockdep = self.kernel.lockdep
         self.cpus = self.board.cpus
         self._closed = False
         self._entered = False

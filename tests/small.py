@@ -19,6 +19,8 @@ from asyncirq.hw.apic_message import ApicMessage
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.idt import Idt
 from asyncirq.hw.lapic import Lapic
+from asyncirq.locking import lockdep_cpu
+from asyncirq.locking.lockdep import Lockdep
 from asyncirq.sched.core import Sched
 from asyncirq.sched.idle import Idle
 from asyncirq.sched.task import Task, TaskFn
@@ -59,6 +61,9 @@ class Small:
         table = {name: 0 for name in cost_names()} | costs
         self.config = kernel if kernel is not None else preset("linux-6.12")
         self.sched = Sched(self.engine, self.cpus, self.config, Costs(**table), self.trace)
+        self.lockdep = Lockdep(self.sched) if self.config.lockdep != "off" else None
+        if self.lockdep is not None:
+            lockdep_cpu.watch(self.lockdep)
         self.sched.send_reschedule = lambda cpu, dest: self.ipi(cpu, dest, 0xFD)
         self.sched.send_wakeup = lambda cpu, dest: self.ipi(cpu, dest, 0xFB)
         self.softirq = Softirq(self.sched)

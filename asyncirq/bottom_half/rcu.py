@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from asyncirq.bottom_half.rcu_flavours import RcuFlavours
 from asyncirq.bottom_half.softirq import RCU_SOFTIRQ, Softirq
 from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
@@ -50,7 +51,7 @@ class Rcu:
     """RCU of one machine.
 
     ``started`` and ``completed`` are the numbers of the latest grace periods that began and ended; one is under way while they
-    differ. ``waiting`` has a bit for each CPU that it waits for.
+    differ. ``flavours`` are the other ways to read. ``waiting`` has a bit for each CPU that it waits for.
     """
 
     def __init__(self, softirq: Softirq) -> None:
@@ -68,6 +69,7 @@ class Rcu:
         self._wanted = 0
         self._woken = [False] * len(softirq.sched.cpus)
         self.rcuc = HotplugThread("rcuc", self._should_run, self._run_rcuc, policy=SCHED_FIFO, rt_priority=1)
+        self.flavours = RcuFlavours(self)
         softirq.open_softirq(RCU_SOFTIRQ, self._rcu_core)
         softirq.rcu_qs = self.rcu_qs
 
@@ -84,10 +86,14 @@ class Rcu:
         assert isinstance(task, Task)
         depth, began = self._readers.get(task, (0, self.started))
         self._readers[task] = (depth + 1, began)
+        if self.sched.lockdep is not None:
+            self.sched.lockdep.acquire(cpu, self.sched.lockdep.rcu, 2, check=False)
         return task
 
     def rcu_read_unlock(self, task: Task) -> None:
         """End a reader. Raises ``KernelBug`` when there was none."""
+        if self.sched.lockdep is not None:
+            self.sched.lockdep.release(task.cpu, self.sched.lockdep.rcu)
         reader = self._readers.get(task)
         if reader is None:
             raise KernelBug(f"rcu_read_unlock of {task.comm}/{task.pid}, which is no reader, at {self.engine.now} ns")

@@ -190,6 +190,8 @@ class Softirq:
             return await self._bh_disable_rt(task, SOFTIRQ_DISABLE_OFFSET)
         cpu = task.cpu
         cpu.preempt_count += SOFTIRQ_DISABLE_OFFSET
+        if self.sched.lockdep is not None:
+            self.sched.lockdep.softirqs_off(task)
         return cpu
 
     async def local_bh_enable(self, task: Task) -> None:
@@ -207,6 +209,8 @@ class Softirq:
         if cpu.irqs_off:
             raise KernelBug(f"WARNING: local_bh_enable with interrupts off on {cpu.name} at {self.engine.now} ns")
         last = count & INTERRUPT_MASK == SOFTIRQ_DISABLE_OFFSET
+        if last and self.sched.lockdep is not None:
+            self.sched.lockdep.softirqs_on(cpu, task)
         if last and self.pending[cpu.id] and not self._is_deferred(cpu.id):
             # Keep the CPU until the softirqs are done: preemption stays off while the BH count drops.
             cpu.preempt_count += 1 - SOFTIRQ_DISABLE_OFFSET

@@ -331,9 +331,9 @@ def find_deadlock(ctx: Context, word: Word, now: int) -> None:
         seen.add(step)
         owner = step.owner
         if owner is ctx:
-            chain.append(f"{step.name} is held by {owner.name}")
+            chain.append(f"{step.name} is held by {step.holder()}")
             raise KernelBug(f"deadlock at {now} ns: " + "; ".join(chain))
         following = owner.stalled_on
         if following is not None:
-            chain.append(f"{step.name} is held by {owner.name}, which stalls on {following.name}")
+            chain.append(f"{step.name} is held by {step.holder()}, which stalls on {following.name}")
         step = following

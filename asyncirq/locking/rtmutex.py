@@ -13,6 +13,7 @@ from __future__ import annotations
 from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.locking.deadlock import check_chain, release_held
+from asyncirq.locking.lockdep_class import LD_WAIT_CONFIG, LD_WAIT_SLEEP, LockKey, Tracked
 from asyncirq.sched.core import Sched
 from asyncirq.sched.might_sleep import might_sleep
 from asyncirq.sched.task import DEFAULT_PRIO, MAX_RT_PRIO, TASK_NORMAL, TASK_RTLOCK_WAIT, TASK_RUNNING, TASK_UNINTERRUPTIBLE, Task
@@ -34,40 +35,58 @@ class Waiter:
         return rank_of(self.prio)
 
 
-class RtMutexBase:
+class RtMutexBase(Tracked):
     """The core of both kinds of lock: owner, waiters by priority and arrival, inheritance.
 
     ``owner`` is None also between an unlock and the moment when the woken waiter takes the lock.
     """
 
-    __slots__ = ("contended", "name", "owner", "sched", "waiters")
+    __slots__ = ("contended", "owner", "sched", "waiters")
 
     wait_state: int = TASK_UNINTERRUPTIBLE
     lateral_steal = False
     wake_mask: int = TASK_NORMAL
 
-    def __init__(self, sched: Sched, name: str) -> None:
+    def __init__(self, sched: Sched, name: str, key: LockKey | None = None) -> None:
+        super().__init__(name, key)
         self.sched = sched
-        self.name = name
         self.owner: Task | None = None
         self.waiters: list[Waiter] = []
         self.contended = 0
 
-    def __repr__(self) -> str:
-        return self.name
-
     def try_lock(self, task: Task) -> bool:
         """Take the lock if it is free and no waiter has a better claim; return whether it was taken."""
+        if not self.try_take(task):
+            return False
+        if self.sched.lockdep is not None:
+            self.sched.lockdep.acquire(task.cpu, self, trylock=True)
+        return True
+
+    def try_take(self, task: Task) -> bool:
+        """Take the lock if it is free and nobody has a better claim, without telling lockdep."""
         if self.owner is not None or (self.waiters and not self._may_steal(task)):
             return False
         self._take(task)
         return True
+
+    def init(self, task: Task) -> None:
+        """Make the lock anew; lockdep reports one that is held."""
+        if self.sched.lockdep is not None:
+            self.sched.lockdep.check_freed(task.cpu, self)
+        self.owner = None
+        self.waiters = []
 
     async def unlock(self, task: Task) -> None:
         """Give the lock up, give back what was inherited through it, and wake the best waiter.
 
         Raises ``KernelBug`` if the task does not own it. Trace: sched_pi_setprio, sched_waking, sched_wakeup.
         """
+        if self.sched.lockdep is not None:
+            self.sched.lockdep.release(task.cpu, self)
+        await self.give(task)
+
+    async def give(self, task: Task) -> None:
+        """Give the lock up without telling lockdep: for the locks that are built on it."""
         if self.owner is not task:
             holder = "nobody" if self.owner is None else f"{self.owner.comm}/{self.owner.pid}"
             raise KernelBug(f"{task.comm}/{task.pid} unlocks {self.name}, which {holder} owns, at {self.sched.engine.now} ns")
@@ -93,7 +112,7 @@ class RtMutexBase:
         cost = self.sched.costs.lock_fast_ns
         if cost:
             await task.spend(cost)
-        return self.try_lock(task)
+        return self.try_take(task)
 
     async def _wait(self, task: Task) -> None:
         """Sleep in ``wait_state`` until the lock is this task's."""
@@ -178,15 +197,22 @@ class RtLock(RtMutexBase):
 
     __slots__ = ()
 
+    wait_inner = LD_WAIT_CONFIG
     wait_state: int = TASK_RTLOCK_WAIT
     lateral_steal = True
     wake_mask: int = TASK_RTLOCK_WAIT
 
-    async def lock(self, task: Task) -> None:
+    async def lock(self, task: Task, subclass: int = 0, nest: Tracked | None = None) -> None:
         """Take the lock; a contended one puts the task to sleep and lends the owner its priority.
 
         Raises ``KernelBug`` in atomic context and on deadlock. Trace: sched_pi_setprio, sched_switch.
         """
+        if self.sched.lockdep is not None:
+            self.sched.lockdep.acquire(task.cpu, self, subclass=subclass, nest=nest)
+        await self.take(task)
+
+    async def take(self, task: Task) -> None:
+        """Take the lock without telling lockdep: for the locks that are built on it."""
         might_sleep(task, f"rt_spin_lock({self.name})", rtlock=True)
         if await self._take_fast(task):
             return
@@ -205,11 +231,19 @@ class RtMutex(RtMutexBase):
 
     __slots__ = ()
 
-    async def lock(self, task: Task) -> None:
+    wait_inner = LD_WAIT_SLEEP
+
+    async def lock(self, task: Task, subclass: int = 0, nest: Tracked | None = None) -> None:
         """Take the lock; a contended one puts the task to sleep uninterruptibly and lends the owner its priority.
 
         Raises ``KernelBug`` in atomic context and on deadlock. Trace: sched_pi_setprio, sched_switch.
         """
+        if self.sched.lockdep is not None:
+            self.sched.lockdep.acquire(task.cpu, self, subclass=subclass, nest=nest)
+        await self.take(task)
+
+    async def take(self, task: Task) -> None:
+        """Take the lock without telling lockdep: for the locks that are built on it."""
         might_sleep(task, f"rt_mutex_lock({self.name})")
         if not await self._take_fast(task):
             await self._wait(task)

@@ -9,60 +9,64 @@ Linux: include/linux/spinlock.h, kernel/locking/spinlock_rt.c.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from types import TracebackType
-from typing import Any, Protocol
-
-from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
+from asyncirq.locking.irq_variants import BottomHalves, RtVariants, current_task
+from asyncirq.locking.lockdep_class import LD_WAIT_CONFIG, LockKey, Tracked
 from asyncirq.locking.raw_spinlock import RawSpinlock
 from asyncirq.locking.rtmutex import RtLock
 from asyncirq.sched.core import Sched
-from asyncirq.sched.task import Task
 
 
-class BottomHalves(Protocol):
-    """Whoever can turn bottom halves off and on for a task: the softirqs, which are built on locks."""
+class ConfigSpinlock(RawSpinlock):
+    """The spinning part of a spinlock_t: to lockdep it may sleep, as it does on PREEMPT_RT."""
 
-    def local_bh_disable(self, task: Task) -> Coroutine[Any, Any, Cpu]:
-        """Turn them off and return the CPU."""
-        ...
+    __slots__ = ()
 
-    def local_bh_enable(self, task: Task) -> Coroutine[Any, Any, None]:
-        """Turn them on and run what is pending."""
-        ...
+    wait_inner = LD_WAIT_CONFIG
 
 
-class Spinlock:
-    """A spinlock_t. ``bh`` is needed for ``lock_bh`` alone."""
+class Spinlock(RtVariants):
+    """A spinlock_t. ``bh`` is needed for ``lock_bh`` alone; locks made with the same ``key`` are one class to lockdep."""
 
-    __slots__ = ("_bh", "_raw", "_rt", "name")
+    __slots__ = ("_raw", "_rt")
 
-    def __init__(self, sched: Sched, name: str, bh: BottomHalves | None = None) -> None:
-        self.name = name
-        self._bh = bh
-        self._rt = RtLock(sched, name) if sched.config.rt else None
-        self._raw = RawSpinlock(name)
-
-    def __repr__(self) -> str:
-        return self.name
+    def __init__(self, sched: Sched, name: str, bh: BottomHalves | None = None, key: LockKey | None = None) -> None:
+        super().__init__(name, sched.config.rt, bh)
+        self._rt = RtLock(sched, name, key) if sched.config.rt else None
+        self._raw = ConfigSpinlock(name, key)
 
     @property
     def is_locked(self) -> bool:
         """Tell whether somebody holds the lock."""
         return self._raw.owner is not None or (self._rt is not None and self._rt.owner is not None)
 
-    async def lock(self, cpu: Cpu) -> Cpu:
+    @property
+    def tracked(self) -> Tracked:
+        """Return what lockdep knows the lock by."""
+        return self._raw if self._rt is None else self._rt
+
+    async def lock(self, cpu: Cpu, subclass: int = 0, nest: Tracked | None = None) -> Cpu:
         """Take the lock in whatever runs on ``cpu`` and return the CPU that it is on now.
 
         Raises ``KernelBug`` on deadlock, and on PREEMPT_RT in atomic context.
         """
         rt = self._rt
         if rt is None:
-            return await self._raw.lock(cpu)
-        task = _current(cpu)
-        await rt.lock(task)
+            return await self._raw.lock(cpu, subclass, nest)
+        task = current_task(cpu)
+        await rt.lock(task, subclass, nest)
         return task.migrate_disable()
+
+    def try_lock(self, cpu: Cpu) -> bool:
+        """Take the lock if it is free; return whether it was."""
+        rt = self._rt
+        if rt is None:
+            return self._raw.try_lock(cpu)
+        task = current_task(cpu)
+        if not rt.try_lock(task):
+            return False
+        task.migrate_disable()
+        return True
 
     async def unlock(self, cpu: Cpu) -> None:
         """Give the lock up."""
@@ -70,73 +74,17 @@ class Spinlock:
         if rt is None:
             await self._raw.unlock(cpu)
             return
-        task = _current(cpu)
-        task.migrate_enable()
+        task = current_task(cpu)
+        if rt.owner is task:
+            task.migrate_enable()
         await rt.unlock(task)
 
-    async def lock_irqsave(self, cpu: Cpu) -> tuple[Cpu, bool]:
-        """Take the lock with interrupts off (on PREEMPT_RT: as they are); return the CPU and whether they were off before."""
+    async def _unlock_irqrestore(self, cpu: Cpu, was_off: bool) -> None:
+        await self._raw.unlock_irqrestore(cpu, was_off)
+
+    def init(self, cpu: Cpu) -> None:
+        """Make the lock anew, as ``spin_lock_init``; lockdep reports one that is held."""
         if self._rt is None:
-            return cpu, await self._raw.lock_irqsave(cpu)
-        return await self.lock(cpu), False
-
-    async def unlock_irqrestore(self, cpu: Cpu, was_off: bool) -> None:
-        """Give the lock up and restore interrupts as ``lock_irqsave`` found them."""
-        if self._rt is None:
-            await self._raw.unlock_irqrestore(cpu, was_off)
+            self._raw.init(cpu)
         else:
-            await self.unlock(cpu)
-
-    async def lock_bh(self, task: Task) -> Cpu:
-        """Take the lock with bottom halves off and return the CPU. Raises ``UsageError`` for a lock made without ``bh``."""
-        if self._bh is None:
-            raise UsageError(f"spinlock {self.name} was made without bottom halves")
-        return await self.lock(await self._bh.local_bh_disable(task))
-
-    async def unlock_bh(self, task: Task) -> None:
-        """Give the lock up and turn bottom halves on."""
-        if self._bh is None:
-            raise UsageError(f"spinlock {self.name} was made without bottom halves")
-        await self.unlock(task.cpu)
-        await self._bh.local_bh_enable(task)
-
-    def held(self, cpu: Cpu) -> HeldSpinlock:
-        """Hold the lock for an ``async with`` block, which gets the CPU."""
-        return HeldSpinlock(self, cpu, irqsave=False)
-
-    def irqsave(self, cpu: Cpu) -> HeldSpinlock:
-        """Hold the lock with interrupts off (on PREEMPT_RT: as they are) for an ``async with`` block, which gets the CPU."""
-        return HeldSpinlock(self, cpu, irqsave=True)
-
-
-class HeldSpinlock:
-    """An ``async with`` block that holds a spinlock_t; its exit does nothing when an exception passes."""
-
-    __slots__ = ("_cpu", "_irqsave", "_lock", "_was_off")
-
-    def __init__(self, lock: Spinlock, cpu: Cpu, irqsave: bool) -> None:
-        self._lock = lock
-        self._cpu = cpu
-        self._irqsave = irqsave
-        self._was_off = False
-
-    async def __aenter__(self) -> Cpu:
-        if self._irqsave:
-            self._cpu, self._was_off = await self._lock.lock_irqsave(self._cpu)
-        else:
-            self._cpu = await self._lock.lock(self._cpu)
-        return self._cpu
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is not None:
-            return
-        if self._irqsave:
-            await self._lock.unlock_irqrestore(self._cpu, self._was_off)
-        else:
-            await self._lock.unlock(self._cpu)
-
-
-def _current(cpu: Cpu) -> Task:
-    task = cpu.current
-    assert isinstance(task, Task)
-    return task
+            self._rt.init(current_task(cpu))

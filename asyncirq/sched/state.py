@@ -20,7 +20,8 @@ class SchedState:
 
     ``send_reschedule(cpu, dest)`` and ``send_wakeup(cpu, dest)`` send the IPIs; the machine sets them. ``count_mask``
     selects the bits of preempt_count that forbid preemption: all of them, except softirq's on PREEMPT_RT.
-    ``user_work(task)`` does what a task's ``work`` flags ask for on its way to user mode.
+    ``user_work(task)`` does what a task's ``work`` flags ask for on its way to user mode. ``lockdep`` is the lock validator
+    (``locking.lockdep.Lockdep``) where the kernel has it.
     """
 
     send_reschedule: Callable[[Cpu, int], None]
@@ -40,6 +41,7 @@ class SchedState:
         self.lazy = config.lazy
         self.nr_migrations = 0
         self.user_work: Callable[[Task], Coroutine[Any, Any, None]] | None = None
+        self.lockdep: Any = None
         self._next_pid = 1
         engine.sleepers.append(self._uninterruptible)
 

@@ -27,6 +27,8 @@ class Switching(Placement):
 
     async def _do_exit(self, task: Task) -> None:
         # The last schedule of a dead task returns: its context ends here, and the next one has been handed the CPU.
+        if self.lockdep is not None:
+            self.lockdep.check_exit(task.cpu, task)
         if task.held_locks:
             raise KernelBug(f"{task.comm}/{task.pid} exits while holding {', '.join(str(lock) for lock in task.held_locks)}")
         cpu = task.cpu

@@ -179,6 +179,8 @@ class Task(Thread):
             raise KernelBug(f"{self.comm}: a kthread has no user mode")
         if self.cpu.preempt_count & PREEMPT_MASK or self.cpu.irqs_off:
             raise KernelBug(f"{self.comm}: return to user with preempt_count {self.cpu.preempt_count:#x}")
+        if self.sched.lockdep is not None:
+            self.sched.lockdep.check_user(self.cpu, self)
         if self.sched.rqs[self.cpu.id].lazy:
             self.cpu.need_resched = True
         if self.cpu.need_resched:

@@ -31,6 +31,10 @@ class Word:
         """Tell whether a waiter may go on."""
         raise TypeError(f"{type(self).__name__} does not say when it is ready")
 
+    def holder(self) -> str:
+        """Return who must act, as a deadlock report names it."""
+        return self.owner.name if self.owner is not None else "nobody"
+
     def poke(self) -> None:
         """Make every waiter test the word again, in the order in which they began to wait."""
         for ctx in self.waiters:
