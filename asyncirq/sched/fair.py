@@ -175,8 +175,8 @@ class CfsQueue(FairQueue):
         return period * task.weight // (self.weight + task.weight)
 
 
-def _key(task: Task) -> tuple[int, int]:
-    return (task.vruntime, task.pid)
+def _key(task: Task) -> int:
+    return task.vruntime
 
 
 def set_nice(task: Task, nice: int) -> None:
