@@ -69,6 +69,7 @@ _RANGES: Final = (
     ("cfs_wakeup_granularity_ns", 0, 1 << 40),
     ("eevdf_base_slice_ns", 1, 1 << 40),
     ("rr_slice_ns", 1, 1 << 40),
+    ("msleep_more_jiffies", 0, 1),
     ("wq_max_active", 1, 1 << 20),
     ("wq_cpu_intensive_us", 0, 1 << 31),
     ("wq_watchdog_thresh_s", 0, 1 << 20),
@@ -100,6 +101,7 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     with full preemption is lazy too (PREEMPT_RT, where it was a choice at boot).
     ``fifo_irq_prio``: FIFO priority of irq threads. ``netdev_budget`` packets and ``netdev_budget_usecs`` (0: two jiffies)
     bound one NET_RX round.
+    ``msleep_more_jiffies``: how much longer than asked for ``msleep`` sleeps (before 6.10).
     ``wq_max_active``: default limit of a workqueue. ``wq_threads``: each workqueue has a thread of its own on every CPU, as
     before 2.6.36. ``wq_cpu_intensive_us``: a work item that runs so long stops holding others back (0: never); longer on a CPU of
     less than 4000 ``bogomips``. ``wq_bh``: there are workqueues that execute in softirqs (since 6.9). ``wq_rescuer_prefix``: a rescuer is
@@ -155,6 +157,7 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cfs_wakeup_granularity_ns: int = 1_000_000
     lazy_preemption: bool = False
     rr_slice_ns: int = 100_000_000
+    msleep_more_jiffies: int = 0
     wq_max_active: int = 256
     wq_threads: bool = False
     wq_cpu_intensive_us: int = 10_000
@@ -230,6 +233,7 @@ _RELEASES: Final = (
         release="linux-6.1",
         fair="cfs",
         ksoftirqd_defers=True,
+        msleep_more_jiffies=1,
         napi_always_raises=True,
         ktimers_wake_in_hardirq=True,
         wq_bh=False,
@@ -243,6 +247,7 @@ _RELEASES: Final = (
         preemption="none",
         softirq_max_time_ms=None,
         ksoftirqd_nice=19,
+        msleep_more_jiffies=1,
         ksoftirqd_loop="own",
         nr_softirqs=32,
         softirq_data=True,

@@ -90,8 +90,9 @@ class Sleep:
         return left if left > 0 else 0
 
     async def msleep(self, task: Task, ms: int) -> None:
-        """Sleep at least ``ms`` milliseconds, uninterruptibly, in ticks."""
-        left = -(-ms * 1_000_000 // self.timers.softirq.config.jiffy_ns)
+        """Sleep at least ``ms`` milliseconds, uninterruptibly, in ticks: rounded up, one more before 6.10."""
+        config = self.timers.softirq.config
+        left = -(-ms * 1_000_000 // config.jiffy_ns) + config.msleep_more_jiffies
         while left > 0:
             task.set_current_state(TASK_UNINTERRUPTIBLE)
             left = await self.schedule_timeout(task, left)
