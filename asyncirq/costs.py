@@ -93,7 +93,7 @@ class Costs:
     work_queue_ns: int = 120
     """queue_work to the waking of a worker."""
     worker_create_ns: int = 15_000
-    """Making a kworker, as its pool's manager: kthread_create, without the new thread's own start."""
+    """Making a kworker: from its first run to its telling the pool's manager that it exists; the manager sleeps meanwhile."""
     work_start_ns: int = 150
     """A worker's loop: from running again, or from the last work's end, to workqueue_execute_start."""
     timer_softirq_ns: int = 120

@@ -13,7 +13,8 @@ from typing import Final
 from asyncirq.bottom_half.work import Work, move_linked
 from asyncirq.bottom_half.workqueue_pool import PoolWorkqueue, WorkerPool, lock_pool, unlock_pool
 from asyncirq.hw.cpu import Cpu
-from asyncirq.sched.task import TASK_IDLE, TASK_RUNNING, Task
+from asyncirq.locking.completion import Completion
+from asyncirq.sched.task import TASK_IDLE, TASK_RUNNING, TASK_UNINTERRUPTIBLE, Task
 
 WORKER_DIE: Final = 1 << 1
 WORKER_PREP: Final = 1 << 3
@@ -27,11 +28,12 @@ HOG_REPORT_FROM: Final = 4
 class Worker:
     """One kworker. ``current`` is the item that it executes, ``scheduled`` what it executes next whatever the pool's list says.
 
-    ``idle_since`` is when it became idle.
+    ``idle_since`` is when it became idle. ``live``: made by a running kernel, in ``create``; else it stands ready at boot.
     """
 
     __slots__ = (
         "asleep",
+        "created",
         "current",
         "current_at",
         "current_color",
@@ -44,7 +46,7 @@ class Worker:
         "task",
     )
 
-    def __init__(self, pool: WorkerPool) -> None:
+    def __init__(self, pool: WorkerPool, live: bool = False) -> None:
         self.pool = pool
         self.flags = WORKER_PREP | (0 if pool.bound else WORKER_UNBOUND)
         self.asleep = False
@@ -55,6 +57,11 @@ class Worker:
         self.idle_since = pool.sched.engine.now
         self.scheduled: list[Work] = []
         self.id, self.task = self._attach()
+        self.created: Completion | None = None
+        if live:
+            self.created = Completion(f"{self.task.comm} created")
+        else:
+            self._join()
 
     def _attach(self) -> tuple[int, Task]:
         """Make the thread of a regular worker, bound as its pool is."""
@@ -66,9 +73,37 @@ class Worker:
             task.allowed = pool.mask
             task.cpu = sched.cpus[(pool.mask & -pool.mask).bit_length() - 1]
         task.worker = self
-        pool.workers.append(self)
-        pool.idle.append(self)
         return number, task
+
+    def _join(self) -> None:
+        """Take a place among the pool's idle workers."""
+        self.pool.workers.append(self)
+        self.pool.idle.append(self)
+
+    async def create(self, task: Task) -> None:
+        """Let the new thread run up to its first sleep, join it to the pool and start it. Trace: sched_wakeup_new, sched_wakeup.
+
+        Linux: kernel/workqueue.c create_worker(), kernel/kthread.c kthread_create_on_node().
+        """
+        assert self.created is not None
+        thread = self.task
+        if not thread.pinned and thread.allowed >> task.cpu.id & 1:
+            # A new thread is first thought of where it was made.
+            thread.cpu = task.cpu
+        await task.wake(thread)
+        await self.created.wait(task)
+        self._join()
+        self.idle_since = self.pool.sched.engine.now
+        await task.wake(thread)
+
+    async def _wait_for_start(self, task: Task, created: Completion) -> None:
+        await task.spend(self.pool.sched.costs.worker_create_ns)
+        task.set_current_state(TASK_UNINTERRUPTIBLE)
+        cpu = task.preempt_disable()
+        await created.complete(cpu)
+        cpu.preempt_count -= 1
+        await task.schedule()
+        task.set_current_state(TASK_RUNNING)
 
     # --- what the scheduler tells
 
@@ -116,6 +151,8 @@ class Worker:
     async def main(self, task: Task) -> None:
         """Serve the pool until the worker is told to die."""
         pool = self.pool
+        if self.created is not None:
+            await self._wait_for_start(task, self.created)
         while not self.flags & WORKER_DIE:
             pool.idle.remove(self)
             await self._work(task)

@@ -62,9 +62,8 @@ class Manager:
             timers.mod_timer(cpu, self.mayday_timer, timers.jiffies + self.mayday_initial)
             await task.preempt_enable()
         while True:
-            await task.spend(pool.sched.costs.worker_create_ns)
             if self.wqs.can_create(pool):
-                await task.wake(Worker(pool).task)
+                await Worker(pool, live=True).create(task)
                 break
             if not pool.need_to_create_worker():
                 break

@@ -58,9 +58,10 @@ class BhWorker(Worker):
     __slots__ = ()
 
     def _attach(self) -> tuple[int, Task]:
-        pool = self.pool
-        pool.workers.append(self)
-        return 0, pool.sched.rqs[pool.cpu].idle
+        return 0, self.pool.sched.rqs[self.pool.cpu].idle
+
+    def _join(self) -> None:
+        self.pool.workers.append(self)
 
     async def run(self, cpu: Cpu) -> None:
         """Execute what waits, within the limits of one entry; the rest raises the softirq again."""

@@ -42,6 +42,9 @@ class Rescuer(Worker):
         task.worker = self
         return 0, task
 
+    def _join(self) -> None:
+        """Belong to no pool but while it visits one."""
+
     async def mayday(self, cpu: Cpu, pwq: PoolWorkqueue) -> None:
         """Call the rescuer to a pool, unless it is called there already. Trace: sched_waking."""
         if pwq not in self.wq.maydays:

@@ -35,15 +35,16 @@ class WqLab(Lab):
         self.wqs.boot()
         self.play(START // 4)
         for n in range(cpus):
-            # One item for each CPU, so that every normal pool has its worker in reserve.
+            # Three items at once on each CPU, so that every normal pool has the workers that its cases need.
             self.interrupt(START // 2, self._warm_up, n)
         self.play(START * 3 // 4)
 
     async def _warm_up(self, cpu: Cpu) -> None:
         async def nothing(task: Task, work: Work) -> None:
-            await task.spend(1)
+            await self.nap(task, MS)
 
-        await self.wqs.queue_work(cpu, self.wqs.system_wq, Work(nothing, "warm-up"))
+        for n in range(3):
+            await self.wqs.queue_work(cpu, self.wqs.system_wq, Work(nothing, f"warm-up{n}"))
 
     def burn(self, *steps: int) -> WorkFn:
         """Return a work function that runs and sleeps in turn, for so many ms each; it notes when it runs."""
@@ -250,11 +251,9 @@ def test_WQ_08_another_worker_starts_only_when_none_runs() -> None:
         (17, "sleeps ends"),
     ]
     assert lab.after("sched_waking") == [
-        (0, "0 waking kworker/0:1"),
-        (7, "0 waking kworker/0:0"),
-        # 0:0 makes a worker for the reserve before it starts.
-        (7, "0 waking kworker/0:2"),
-        (11, "0 waking kworker/0:1"),
+        (0, "0 waking kworker/0:2"),
+        (7, "0 waking kworker/0:1"),
+        (11, "0 waking kworker/0:2"),
     ]
 
 
@@ -287,7 +286,7 @@ def test_WQ_13_a_hog_stops_holding_others_back() -> None:
     lab.queue_at(0, (wq, Work(lab.burn(30), "hog", "hog")), (wq, Work(lab.burn(1), "other")))
     lab.run_ms(60)
     lab.end()
-    assert [line for line in lab.after("sched_waking") if 0 < line[0] < 30] == [(12, "0 waking kworker/0:0")]
+    assert [line for line in lab.after("sched_waking") if 0 < line[0] < 30] == [(12, "0 waking kworker/0:1")]
     assert pool.hogs == {"hog": 1}
     assert pool.nr_running == 0
 
@@ -448,7 +447,7 @@ def test_WQ_23_leaked_atomic() -> None:
     lab.queue_at(0, (lab.wqs.system_wq, Work(leak, "leak")), (lab.wqs.system_wq, Work(lab.burn(1), "next")))
     lab.run_ms(5)
     lab.end()
-    assert lab.said() == [f"BUG: workqueue leaked atomic, lock or RCU: kworker/0:1[{lab.wqs.pools[0].workers[1].task.pid}]"]
+    assert lab.said() == [f"BUG: workqueue leaked atomic, lock or RCU: kworker/0:2[{lab.wqs.pools[0].workers[2].task.pid}]"]
     assert lab.log == [(0, "next burns"), (1, "next ends")]
 
 
@@ -488,16 +487,16 @@ def test_WQ_27_trace_order() -> None:
     assert [(ts - START, text) for ts, text in lab.story() if ts >= START] == [
         (0, f"0 queue a q req {WORK_CPU_UNBOUND} cpu 0"),
         (0, "0 activate a"),
-        (120, "0 waking kworker/0:1"),
-        (470, "0 wakeup kworker/0:1 on 0"),
+        (120, "0 waking kworker/0:2"),
+        (470, "0 wakeup kworker/0:2 on 0"),
         (520, f"0 queue b q req {WORK_CPU_UNBOUND} cpu 0"),
-        (1040, "0 swapper/0(R) > kworker/0:1"),
+        (1040, "0 swapper/0(R) > kworker/0:2"),
         (1790, "0 start a"),
         (2790, "0 end a"),
         (2790, "0 activate b"),
         (2940, "0 start b"),
         (3940, "0 end b"),
-        (4390, "0 kworker/0:1(I) > swapper/0"),
+        (4390, "0 kworker/0:2(I) > swapper/0"),
     ]
 
 
@@ -507,10 +506,17 @@ def test_a_high_priority_worker_and_its_name() -> None:
     unbound = lab.wqs.alloc_workqueue("hot", WQ_UNBOUND | WQ_HIGHPRI)
     lab.run_ms(5)
     lab.end()
-    assert [text for _, text in lab.after("sched_wakeup")] == ["0 wakeup kworker/0:0H on 0"]
+    assert [text for _, text in lab.after("sched_wakeup")] == [
+        "0 wakeup kworker/0:0H on 0",
+        # The first worker makes one for the reserve: it is told when that stands ready, and starts it.
+        "0 wakeup kworker/0:0H on 0",
+        "0 wakeup kworker/0:1H on 0",
+    ]
     assert [(worker.task.comm, worker.task.prio) for pool in lab.wqs.pools for worker in pool.workers] == [
         ("kworker/0:0", 120),
         ("kworker/0:1", 120),
+        ("kworker/0:2", 120),
+        ("kworker/0:3", 120),
         ("kworker/0:0H", 100),
         ("kworker/0:1H", 100),
         ("kworker/u2:0", 120),
@@ -581,9 +587,9 @@ def test_cancel_leaves_the_woken_worker_to_run_and_sleep() -> None:
     lab.run_ms(10)
     lab.end()
     assert lab.after("sched_wakeup", "sched_switch", *EXECUTION) == [
-        (0, "0 wakeup kworker/0:1 on 0"),
-        (0, "0 swapper/0(R) > kworker/0:1"),
-        (0, "0 kworker/0:1(I) > swapper/0"),
+        (0, "0 wakeup kworker/0:2 on 0"),
+        (0, "0 swapper/0(R) > kworker/0:2"),
+        (0, "0 kworker/0:2(I) > swapper/0"),
     ]
     assert lab.wqs.system_wq.in_flight == [0] * WORK_NR_COLORS
     assert lab.wqs.system_wq.pwqs[0].nr_active == 0
