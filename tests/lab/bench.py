@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from asyncirq import Machine
 from asyncirq.bottom_half.hrtimer import HRTIMER_MODE_ABS, HRTIMER_MODE_HARD, HRTIMER_MODE_PINNED, Hrtimer
 from asyncirq.config import KernelConfig
+from asyncirq.costs import Costs
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.desc import FlowHandler, Handler, IrqData, ThreadFn
@@ -26,6 +27,9 @@ US: Final = 1_000
 MS: Final = 1_000_000
 FIRST_US: Final = 300
 """How long after its arming a case's first shot comes."""
+SOFT_SHOT: Final = 90
+HARD_SHOT: Final = 91
+"""The numbers of the shots that are the case's own hrtimers."""
 LAST_SHOT: Final = 99
 """The number of the shot that a retrigger arms."""
 RESEND_US: Final = 50
@@ -44,6 +48,28 @@ class Shot(NamedTuple):
 
     n: int
     again: int
+
+
+NOBODY: Final = 0
+REQUESTER: Final = 1
+WORKER: Final = 2
+KSOFTIRQD: Final = 3
+"""Who had the CPU before a case: nobody for long, the requester, the worker that will be woken first, ksoftirqd."""
+
+
+class Past(NamedTuple):
+    """What a case finds that is not its own doing.
+
+    ``jiffy``: the one in which it begins. ``ran``: who had the CPU for long before it, as far as it decides who is ahead of whom.
+    ``busy``: how long the case's work items took in the emulator's time, in the order of their starts, in us.
+    """
+
+    jiffy: int = 0
+    ran: int = NOBODY
+    busy: tuple[int, ...] = ()
+
+
+NO_PAST: Final = Past()
 
 
 class LabChip(IrqSim):
@@ -83,14 +109,22 @@ class LabChip(IrqSim):
 
 
 class Bench:
-    """One machine for one case. ``placed`` gives shots an instant (ns) other than the one that the case asks for."""
+    """One machine for one case.
 
-    def __init__(self, kernel: KernelConfig, cpus: int, placed: Mapping[Shot, int] | None = None) -> None:
-        self.machine = Machine(cpus, kernel, check=True)
+    ``placed`` gives shots an instant (ns) other than the one that the case asks for; ``past`` is what the case finds.
+    """
+
+    def __init__(
+        self, kernel: KernelConfig, cpus: int, placed: Mapping[Shot, int] | None = None, past: Past = NO_PAST, costs: Costs | None = None
+    ) -> None:
+        self.machine = Machine(cpus, kernel, costs=costs, check=True)
         self.irq = -1
         self.nest = 0
         self.armed: Counter[int] = Counter()
         self.placed = placed or {}
+        self.past = past
+        self._busy = list(past.busy)
+        self.case = ""
         self.speaks = True
         self.done = False
 
@@ -103,6 +137,10 @@ class Bench:
         if self.speaks:
             trace.mark(cpu, f"LAB {text}")
 
+    def begin(self, task: Task) -> None:
+        """Say that the case begins: what was said and done before is no part of it."""
+        self.say(task.cpu, f"CASE {self.case}")
+
     @contextmanager
     def trace_off(self, cpu: Cpu) -> Iterator[None]:
         """Let nothing of what happens meanwhile be told, and spare the records of the interrupts."""
@@ -112,6 +150,10 @@ class Bench:
         yield
         core.trace, self.speaks = trace, True
         self.say(cpu, TRACE_ON)
+
+    def busy_us(self, asked: int) -> int:
+        """Return how long the next item keeps its CPU that was asked to for so long."""
+        return max(asked, self._busy.pop(0) if self._busy else 0)
 
     # --- shots
 
@@ -178,9 +220,11 @@ class Bench:
     def run(self, name: str, program: Program) -> list[Record]:
         """Run a case to its end and return what was recorded."""
 
+        self.case = name
+
         async def insmod(task: Task) -> None:
             await self.machine.sleep.msleep(task, 20)
-            self.say(task.cpu, f"CASE {name}")
+            self.begin(task)
             await program(self, task)
             self.done = True
 

@@ -5,19 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from tests.lab import irq_cases
-from tests.lab.bench import Program
-from tests.lab.normalise import IRQ, Own
+from asyncirq.costs import Costs
+from tests.lab import deferred, irq_cases, timer_cases, wq_cases
+from tests.lab.bench import NO_PAST, Past, Program
+from tests.lab.extract import NO_WORDS, Words
+from tests.lab.normalise import IRQ, Own, clean
 from tests.lab.rows import Row
 
 
+def no_past(rows: list[Row]) -> tuple[Past, ...]:
+    """Tell that it does not matter what a case finds."""
+    return (NO_PAST,)
+
+
 class Group(NamedTuple):
-    """Cases whose names begin alike: their programs, the tasks that are theirs, and how the rows of two CPUs are told."""
+    """Cases whose names begin alike: their programs, the tasks that are theirs, and how the rows of two CPUs are told.
+
+    ``clean`` takes out what is not theirs, ``words`` are events that they tell beyond the common ones, ``pasts`` reads from a capture
+    what its case may have found; ``costs`` are those of traced steps, where it matters who ran how long.
+    """
 
     prefix: str
     programs: Mapping[str, Program]
     own: Own
     order: Callable[[list[Row]], list[Row]]
+    clean: Callable[[list[Row], Own], list[Row]] = clean
+    words: Words = NO_WORDS
+    pasts: Callable[[list[Row]], tuple[Past, ...]] = no_past
+    costs: Costs | None = None
 
 
 def by_cpu(rows: list[Row]) -> list[Row]:
@@ -33,6 +48,8 @@ def as_it_was(rows: list[Row]) -> list[Row]:
 GROUPS: Final = (
     Group("irq/", irq_cases.CASES, IRQ, by_cpu),
     Group("irqsmp/", irq_cases.CASES, IRQ, as_it_was),
+    Group("wq/", wq_cases.CASES, deferred.DEFERRED, by_cpu, deferred.clean, wq_cases.WORDS, wq_cases.pasts, wq_cases.TRACED),
+    Group("timer/", timer_cases.CASES, deferred.DEFERRED, by_cpu, deferred.clean, timer_cases.WORDS, timer_cases.pasts),
 )
 
 

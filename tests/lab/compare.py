@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
-from tests.lab.bench import MS, Bench, Shot
+from tests.lab.bench import HARD_SHOT, MS, NO_PAST, SOFT_SHOT, Bench, Past, Shot
 from tests.lab.cases import group_of
 from tests.lab.extract import rows_of
 from tests.lab.kernels import Kernel
-from tests.lab.normalise import UNKNOWN, clean
+from tests.lab.normalise import UNKNOWN
 from tests.lab.rows import Row, capture
 
 BEGIN: Final = re.compile(r"shot begin n=(\d+)")
+HRTIMERS: Final = {"softirq raise HRTIMER": SOFT_SHOT, "hrtimer_expire_entry hs_fn": HARD_SHOT}
+"""What tells in a hard interrupt that a case's hrtimer has expired."""
 ATTEMPTS: Final = 16
 AWAY_NS: Final = 2 * MS
 """How far off a shot is put that came too early, before its place is found."""
@@ -27,11 +30,17 @@ Run = Callable[[dict[Shot, int]], list[Row]]
 
 
 class Outcome(NamedTuple):
-    """The two sequences of a case on one kernel, and which shots had to be placed."""
+    """The two sequences of a case on one kernel, which shots had to be placed, and what the case found."""
 
     real: list[str]
     model: list[str]
     placed: tuple[Shot, ...]
+    past: Past = NO_PAST
+
+    @property
+    def helped(self) -> bool:
+        """Tell whether shots were placed, or something in the past of the case chosen, as in the capture."""
+        return bool(self.placed) or self.past != NO_PAST
 
     @property
     def equal(self) -> bool:
@@ -75,7 +84,10 @@ def _shot_at(rows: Sequence[Row], i: int) -> Shot | None:
     """Return which shot begins in row ``i``, None if none does."""
     if i >= len(rows):
         return None
-    match = BEGIN.match(rows[i].what)
+    row = rows[i]
+    if row.context in "hH" and row.what in HRTIMERS:
+        return Shot(HRTIMERS[row.what], 0)
+    match = BEGIN.match(row.what)
     if match is None:
         return None
     return Shot(int(match[1]), sum(row.what.startswith(match[0] + " ") for row in rows[:i]))
@@ -117,10 +129,17 @@ def outcome(kernel: Kernel, case: str, since: str = "") -> Outcome:
         raise LookupError(case)
     program = group.programs[case]
 
-    def rows_on_model(places: dict[Shot, int]) -> list[Row]:
-        records = Bench(kernel.config, kernel.cpus, places).run(case, program)
-        return _since(group.order(clean(rows_of(records), group.own)), since)
+    def rows_on_model(past: Past, places: dict[Shot, int]) -> list[Row]:
+        records = Bench(kernel.config, kernel.cpus, places, past, group.costs).run(case, program)
+        return _since(group.order(group.clean(rows_of(records, more=group.words), group.own)), since)
 
-    real = _since(group.order(clean(capture(kernel.capture)[case], group.own)), since)
-    rows, placed = place(real, rows_on_model)
-    return Outcome(told(real), told(rows), tuple(sorted(placed)))
+    captured = capture(kernel.capture)[case]
+    real = _since(group.order(group.clean(captured, group.own)), since)
+    outcomes = []
+    for past in group.pasts(captured):
+        rows, placed = place(real, partial(rows_on_model, past))
+        found = Outcome(told(real), told(rows), tuple(sorted(placed)), past)
+        if found.equal:
+            return found
+        outcomes.append(found)
+    return max(outcomes, key=lambda found: found.first_difference)

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from tests.lab.deferred_exceptions import DEFERRED_EXCEPTIONS
+
 LOST_SWITCH: Final = "inside the request, switches to a task that the capture leaves out are missing: who was ready when is not known"
 STOOD_STILL: Final = (
     "the second shot, or the switch after it, came past the end of the thread's 4 ms sleep: the thread was woken once for both"
@@ -45,5 +47,6 @@ EXCEPTIONS: Final[dict[tuple[str, str], str]] = {
     ("L-61-rt", "irq/level/spurious-100000"): UNCOUNTED,
     ("L-612-rt", "irq/level/none"): LOST_SWITCH,
     ("L-612-rt", "irq/edge-oneshotsafe/thr-oneshot"): STOOD_STILL,
+    **DEFERRED_EXCEPTIONS,
 }
 """(capture, case) and the reason."""

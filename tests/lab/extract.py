@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from asyncirq.trace.names import SOFTIRQ_NAMES, CommTable, latency_flags
 from asyncirq.trace.record import NO_CPU, Record, tag_of
 from tests.lab.bench import TRACE_OFF, TRACE_ON
-from tests.lab.rows import Row
+from tests.lab.rows import BEGIN, Row
 
 QUIET: Final = frozenset((1, 7, 8, 9))
 """The vectors of the tick and of RCU, which the captures leave out."""
@@ -55,21 +56,25 @@ _WHAT: Final[dict[str, Callable[[Any], str | None]]] = {
     "sched_switch": lambda r: f"switch {task_class(r.prev_comm)}({r.prev_state}) -> {task_class(r.next_comm)} prio={r.next_prio}",
     "call_function_single_entry": lambda r: "call_function_single_entry",
 }
+Words = Mapping[str, Callable[[Any], str | None]]
+"""How a group of cases tells events, by the names of the events; None: this one is not told."""
+NO_WORDS: Final[Words] = MappingProxyType({})
 REQUESTER: Final = "wakeup insmod "
 """The captures leave out the wake-ups of the requester."""
 
 
-def rows_of(records: Iterable[Record], requester_wakeups: bool = False) -> list[Row]:
-    """Return the rows of one case: what came before its mark (``LAB CASE``) is left out.
+def rows_of(records: Iterable[Record], requester_wakeups: bool = False, more: Words = NO_WORDS) -> list[Row]:
+    """Return the rows of one case: what came before its mark (``LAB CASE``) is left out. ``more`` adds to the events told.
 
     Calls from CPU to CPU are told in the cases on two CPUs only (``irqsmp/``).
     """
     comms = CommTable()
+    words = {**_WHAT, **more}
     rows: list[Row] = []
     calls = off = False
     for record in records:
         comms.feed(record)
-        word = _WHAT.get(tag_of(type(record)))
+        word = words.get(tag_of(type(record)))
         if word is None or record.cpu == NO_CPU:
             continue
         what = word(record)
@@ -83,6 +88,8 @@ def rows_of(records: Iterable[Record], requester_wakeups: bool = False) -> list[
         if what.startswith("CASE "):
             rows.clear()
             calls = what.startswith("CASE irqsmp/")
+            if more:
+                rows.append(Row(record.ts, record.cpu, ".", _row_class(comms[record.pid]), BEGIN))
             continue
         if what.startswith("call_function") and not calls:
             continue

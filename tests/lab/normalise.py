@@ -72,7 +72,12 @@ def clean(rows: Iterable[Row], own: Own = IRQ) -> list[Row]:
         if woken and not own.has(woken[1]):
             continue
         kept.append(row)
-    return _without_making(_Switches(own).run(kept))
+    return _without_making(settle(kept, own))
+
+
+def settle(rows: Sequence[Row], own: Own) -> list[Row]:
+    """Return rows with switches among the case's own tasks only, as if no other task had been there."""
+    return _Switches(own).run(rows)
 
 
 def _without_making(rows: list[Row]) -> list[Row]:

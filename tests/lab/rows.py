@@ -21,6 +21,8 @@ class Row(NamedTuple):
     what: str
 
 
+BEGIN: Final = "begin"
+"""What a row says that stands for the begin of a case."""
 LEFT_OUT: Final = Row(0, 0, "", "", "...")
 """Stands where a capture leaves out the middle of a long case."""
 

@@ -46,7 +46,7 @@ def compared() -> dict[Pair, Outcome]:
 def symbol(pair: Pair, result: Outcome) -> str:
     """Return a pair's place in the table."""
     if result.equal:
-        return "+" if result.placed else "="
+        return "+" if result.helped else "="
     if pair in DIFFERENCES:
         return "m"
     return "x" if pair in EXCEPTIONS else "!"
@@ -65,7 +65,7 @@ def table(results: Mapping[Pair, Outcome]) -> list[str]:
         ]
         lines.append(f"{case:{width}}  {'  '.join(cells)}".rstrip())
     equal = sum(result.equal for result in results.values())
-    placed = sum(result.equal and bool(result.placed) for result in results.values())
+    placed = sum(result.equal and result.helped for result in results.values())
     rows = [row for result in results.values() for row in result.real]
     unknown = sum(UNKNOWN in row for row in rows)
     lines.append(f"{equal} of {len(results)} sequences equal, {placed} of them with shots placed where the capture's landed (+)")
