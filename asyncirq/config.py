@@ -54,6 +54,43 @@ MAP_2_6: Final = VectorMap(
 )
 
 
+class StackPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which stacks a kernel has, how large they are, and how its entry code treats them.
+
+    Sizes in pages of 4 KiB: ``thread_pages``, ``irq_pages``, ``exception_pages``, ``debug_pages`` (of #DB's stack alone);
+    ``kasan`` doubles them all. ``guard``: a page below each stack that faults (VMAP_STACK, since 4.9). ``irq``: a device
+    interrupt switches to its CPU's interrupt stack unless it came from user mode or the stack is in use (``conditional``, since
+    5.8), or whenever the count of nested ones leaves -1 (``counted``), or never (``none``). ``exit_on_irq``: softirqs at an
+    interrupt's exit run on the stack that it used, else on one of their own. ``canary``: functions have a stack protector;
+    ``canary_on_irq``: its word lies in the lowest 48 bytes of the interrupt stack, at gs:40 (before 5.2). ``ist``: there are
+    interrupt stacks of the TSS; ``db_shift``: the entry of #DB moves its own one down while it runs (before 5.8).
+    ``trampoline``: from user mode the CPU lands on a small entry stack, not on the task's (since 4.15). ``nmi_safe``: the entry of
+    NMI keeps copies of its frame, so that a nested one cannot destroy it (since 3.3).
+    """
+
+    thread_pages: int = 4
+    irq_pages: int = 4
+    exception_pages: int = 2
+    debug_pages: int = 2
+    kasan: bool = False
+    guard: bool = True
+    irq: Literal["conditional", "counted", "none"] = "conditional"
+    exit_on_irq: bool = True
+    canary: bool = True
+    canary_on_irq: bool = False
+    ist: bool = True
+    db_shift: bool = False
+    trampoline: bool = True
+    nmi_safe: bool = True
+
+
+STACKS_4_X: Final = StackPolicy(exception_pages=1, guard=False, irq="counted", canary_on_irq=True, db_shift=True, trampoline=False)
+"""The stacks of 4.x before guard pages: a policy for ``KernelConfig(stacks=...)``, together with ``entry_code="do_irq"``."""
+STACKS_2_6: Final = StackPolicy(
+    thread_pages=2, exception_pages=1, guard=False, irq="none", canary=False, db_shift=True, trampoline=False, nmi_safe=False
+)
+
+
 _RANGES: Final = (
     ("hz", 1, 1_000_000),
     ("softirq_max_restart", 1, 1_000_000),
@@ -115,8 +152,10 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``share_trigger``: a sharer must ask for the trigger of the ``line``, or that of the first ``request`` (then another one of
     the line is a warning). ``oneshot_check``: refuse a thread without a primary handler whose line is not held masked for it.
     ``debug_shirq``: call a shared handler once more after its request and after its release. ``hint_mode``: the mode of
-    ``/proc/irq/N/affinity_hint``. ``vectors``: the vector map. ``idt_per_cpu``: every CPU has an IDT of its own. ``bits``: on 32
-    bits a flow handler is called through the switch to the interrupt stack.
+    ``/proc/irq/N/affinity_hint``. ``vectors``: the vector map. ``stacks``: the kernel stacks. ``entry_code``: entries of the generic
+    kind, which tell context tracking and RCU (``idtentry``, since 5.8), or those that came before (``do_irq``); ``entry_detail``
+    shows their every step. ``idt_per_cpu``: every CPU has an IDT of its own. ``bits``: on 32 bits a flow handler is called through
+    the switch to the interrupt stack.
 
     Locks. ``mutex_spin_on_owner``: whoever finds a mutex's owner running spins for it. ``queued_rwlocks``: whoever finds an rwlock
     waited for waits too (since 3.16), not readers past writers. ``lockdep``: validate locking, and be silent after the first report
@@ -178,6 +217,9 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     debug_shirq: bool = False
     hint_mode: int = 0o444
     vectors: VectorMap = VectorMap()
+    stacks: StackPolicy = StackPolicy()
+    entry_code: Literal["idtentry", "do_irq"] = "idtentry"
+    entry_detail: bool = False
     idt_per_cpu: bool = False
     bits: Literal[32, 64] = 64
     mutex_spin_on_owner: bool = False
@@ -266,6 +308,8 @@ _RELEASES: Final = (
         vectors=MAP_2_6,
         queued_rwlocks=False,
         raw_lock_nesting=False,
+        stacks=STACKS_2_6,
+        entry_code="do_irq",
     ),
 )
 

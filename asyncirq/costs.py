@@ -25,6 +25,10 @@ class Costs:
     """The end of a system vector's handler to iret."""
     user_exit_work_ns: int = 80
     """One round of exit-to-user work."""
+    entry_step_ns: int = 0
+    """One step of the entry code, on a machine that shows its detail: a stack switched, GS exchanged, a frame copied."""
+    nmi_nested_ns: int = 0
+    """An NMI that finds another one in progress, and only has it run once more."""
     # irq/
     irq_return_ns: int = 60
     """irq_handler_exit to the end of the flow handler."""

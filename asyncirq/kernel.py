@@ -29,6 +29,7 @@ from asyncirq.bottom_half.workqueue import BhWorkqueues, ManagedWorkqueues, Work
 from asyncirq.bottom_half.workqueue_keventd import Keventd
 from asyncirq.config import KernelConfig
 from asyncirq.costs import Costs
+from asyncirq.entry.detailed import Detailed
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq import proc
@@ -112,6 +113,8 @@ class Kernel:
         self.entry.timer = self.hrtimers.hrtimer_interrupt
         self.entry.call_function = self._call_function
         self.entry.irq_work = self.irq_work.irq_work_run
+        if isinstance(self.entry, Detailed):
+            self.entry.watch_idle(self.idle)
         self.irq.msleep = self.sleep.msleep
 
     def boot(self) -> None:

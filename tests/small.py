@@ -6,6 +6,7 @@ For tests of those rooms and of the invariants; everything else uses ``asyncirq.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 from asyncirq import invariants
@@ -39,6 +40,9 @@ class FakeDesc:
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
+        self.irq = 0
+        self.name = "fake"
+        self.core = SimpleNamespace(flow_trace=None)
 
     async def handle_irq(self, cpu: Cpu, desc: Any) -> None:
         await self.handler(cpu)

@@ -13,6 +13,7 @@ from asyncirq.entry import (
     Entry,
     Entry32,
 )
+from asyncirq.entry.detailed import Detailed, Detailed32
 from asyncirq.irq.desc import IrqDesc
 
 
@@ -21,6 +22,8 @@ class X86(Arch):
 
     def make_entry(self, vector_irq: list[list[IrqDesc | None]]) -> Entry:
         """Return the entry points of this kernel, which look device vectors up in ``vector_irq[cpu][vector]``."""
+        if self.config.entry_detail:
+            return (Detailed if self.config.bits == 64 else Detailed32)(self.softirq, vector_irq)
         return (Entry if self.config.bits == 64 else Entry32)(self.softirq, vector_irq)
 
     def setup_gates(self) -> None:

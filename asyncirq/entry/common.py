@@ -19,6 +19,7 @@ from asyncirq.entry.exit_work import ExitWork
 from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.idt import Gate, Idt
+from asyncirq.hw.system_regs import DR7_FIXED, DR_CONTROL
 from asyncirq.irq.desc import IrqDesc
 from asyncirq.sched.preempt import HARDIRQ_MASK, HARDIRQ_OFFSET, NMI_MASK, NMI_OFFSET
 from asyncirq.sched.task import Task
@@ -33,6 +34,9 @@ RESCHEDULE_VECTOR: Final = 0xFD
 ERROR_APIC_VECTOR: Final = 0xFE
 SPURIOUS_APIC_VECTOR: Final = 0xFF
 NMI_VECTOR: Final = 2
+NMI_NOT_RUNNING: Final = 0
+NMI_EXECUTING: Final = 1
+NMI_LATCHED: Final = 2
 
 Hook = Callable[[Cpu], Coroutine[Any, Any, None]]
 
@@ -42,7 +46,8 @@ class Entry:
 
     ``vector_irq[cpu][vector]`` finds the descriptor of a device vector. The hooks are the bodies of the system vectors:
     ``timer`` (hrtimer interrupt), ``call_function``, ``irq_work``, ``nmi``, ``move_cleanup`` (where the vector map has a vector
-    for it); ``unused`` ends a vector that nobody has, and ``unhandled[cpu]`` counts them.
+    for it); ``unused`` ends a vector that nobody has, and ``unhandled[cpu]`` counts them. ``online(index)``, if set, tells whether a
+    CPU takes NMIs; ``nmi_state[cpu]`` is what it does with them now, ``nmi_ns[cpu]`` the time that went into them.
     """
 
     def __init__(self, softirq: Softirq, vector_irq: list[list[IrqDesc | None]]) -> None:
@@ -73,6 +78,9 @@ class Entry:
                 SPURIOUS_APIC_VECTOR,
             )
         }
+        self.online: Callable[[int], bool] | None = None
+        self.nmi_state = [NMI_NOT_RUNNING] * cpus
+        self.nmi_ns = [0] * cpus
         self._depth = self.sched.config.hardirq_depth * HARDIRQ_OFFSET
         self._mask = self.sched.count_mask
         self._preemptible = self.sched.preemptible_kernel
@@ -269,7 +277,35 @@ class Entry:
         await self._leave_system(cpu)
 
     async def exc_nmi(self, cpu: Cpu, vector: int) -> None:
-        """Run the NMI handler: no softirqs and no reschedule on the way out. Linux: arch/x86/kernel/nmi.c."""
+        """Run the NMI handler: no softirqs and no reschedule on the way out. Linux: arch/x86/kernel/nmi.c.
+
+        One that comes while a handler runs, since an IRET let it in, is only latched: the handler runs once more then, whatever
+        their number. CR2 and DR7 are kept, as the interrupted code may be about to read them. An offline CPU ignores it.
+        """
+        index = cpu.id
+        if self.online is not None and not self.online(index):
+            return
+        state = self.nmi_state
+        if state[index] != NMI_NOT_RUNNING:
+            state[index] = NMI_LATCHED
+            if self.costs.nmi_nested_ns:
+                await cpu.spend(self.costs.nmi_nested_ns)
+            return
+        state[index] = NMI_EXECUTING
+        began = cpu.engine.now
+        system = cpu.system
+        cr2 = system.cr2
+        while True:
+            dr7, system.dr[DR_CONTROL] = system.dr[DR_CONTROL], DR7_FIXED
+            await self._nmi_pass(cpu)
+            system.dr[DR_CONTROL] = dr7
+            system.cr2 = cr2
+            state[index] -= 1
+            if state[index] == NMI_NOT_RUNNING:
+                break
+        self.nmi_ns[index] += cpu.engine.now - began
+
+    async def _nmi_pass(self, cpu: Cpu) -> None:
         self.counts[NMI_VECTOR][cpu.id] += 1
         if cpu.preempt_count & HARDIRQ_MASK >= self._depth:
             self._too_deep(cpu)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from asyncirq.trace.recorder import Recorder
 
 NMI_VECTOR: Final = 2
+NMI_BITS: Final = 0xF00000
+"""Where ``preempt_count`` counts NMI handlers in progress."""
 
 
 class Thread:
@@ -166,9 +168,15 @@ class Cpu:
     def iret(self, irqs_off: bool) -> None:
         """Restore IF as the interrupt frame holds it; any iret ends the blocking of NMIs."""
         self.irqs_off = irqs_off
-        self.nmi_blocked = False
+        if self.nmi_blocked:
+            self._unblock_nmi()
         if self.pins.intr or self.pins.nmi_pending:
             self.recompute()
+
+    def _unblock_nmi(self) -> None:
+        self.nmi_blocked = False
+        if self.preempt_count & NMI_BITS and self.trace is not None:
+            self.trace.nmi_unmasked(self)
 
     # --- the three ways to park
 

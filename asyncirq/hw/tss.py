@@ -40,11 +40,17 @@ class Tss:
     Linux: arch/x86/include/asm/processor.h struct x86_hw_tss.
     """
 
-    __slots__ = ("_ist", "sp0")
+    __slots__ = ("_ist", "_shift", "sp0")
 
     def __init__(self) -> None:
         self.sp0: Stack | None = None
         self._ist: list[Stack | None] = [None] * IST_COUNT
+        self._shift = [0] * IST_COUNT
+
+    def shift(self, index: int, size: int) -> None:
+        """Move an entry of the table down by ``size`` bytes, up if that is negative: the next use of it begins there."""
+        ist_field(index)
+        self._shift[index] += size
 
     def set_ist(self, index: int, stack: Stack | None) -> None:
         """Enter a stack into the table. Raises ``UsageError`` for an index that it does not have."""
@@ -69,4 +75,6 @@ class Tss:
         if stack is None:
             raise UsageError(f"the TSS has no stack for {f'IST {ist}' if ist else 'the kernel'}")
         stack.reset()
+        if ist and self._shift[ist - 1]:
+            stack.move(stack.top - self._shift[ist - 1])
         return stack

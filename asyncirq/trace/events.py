@@ -72,6 +72,7 @@ from asyncirq.trace.events_irq import (
     WorkqueueQueueWork,
 )
 from asyncirq.trace.events_lock import LOCK_RECORDS, LockdepReport, LockupReport
+from asyncirq.trace.events_path import PATH_RECORDS, EntryStep, NmiUnmasked
 from asyncirq.trace.events_sched import (
     SCHED_RECORDS,
     CpuhpEnter,
@@ -150,6 +151,7 @@ RECORD_TYPES: tuple[type[Record], ...] = (
     *HW_RECORDS,
     *GIC_RECORDS,
     *LOCK_RECORDS,
+    *PATH_RECORDS,
 )
 """Every record type that a trace can hold."""
 
@@ -169,6 +171,7 @@ __all__ = [
     "DeferredErrorApicEntry",
     "DeferredErrorApicExit",
     "DeviceRaise",
+    "EntryStep",
     "ErrorApicEntry",
     "ErrorApicExit",
     "ExceptionEntry",
@@ -225,6 +228,7 @@ __all__ = [
     "NetifReceiveSkb",
     "NmiHandler",
     "NmiInta",
+    "NmiUnmasked",
     "OtherEvent",
     "PreemptDisable",
     "PreemptEnable",

@@ -61,6 +61,8 @@ _TEMPLATES: Final[Mapping[str, str]] = {
     "netif_receive_skb": "dev={r.name} len={r.len}",
     "exception_entry": _EXCEPTION,
     "exception_exit": _EXCEPTION,
+    "entry_step": "step={r.step} stack={r.stack} sp={r.sp:#x}",
+    "nmi_unmasked": "",
     "nmi_handler": "{r.handler}() delta_ns: {r.delta_ns} handled: {r.handled}",
     "signal_deliver": "sig={r.sig} errno={r.errno} code={r.code} sa_handler={r.sa_handler:x} sa_flags={r.sa_flags:x}",
     "ipi_send_cpu": "cpu={r.target_cpu} callsite={r.callsite} callback={r.callback}",
