@@ -94,6 +94,8 @@ class Costs:
     """ksoftirqd's loop: from running again to do_softirq."""
     tasklet_ns: int = 60
     """softirq_entry to a tasklet's function."""
+    tasklet_end_ns: int = 0
+    """The last tasklet's end to softirq_exit."""
     work_queue_ns: int = 120
     """queue_work to the waking of a worker."""
     worker_create_ns: int = 15_000

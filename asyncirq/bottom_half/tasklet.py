@@ -198,3 +198,5 @@ class Tasklets:
             tasklet.running = False
             if waits.anyone:
                 await waits.wake(cpu)
+        if self.costs.tasklet_end_ns:
+            await cpu.spend(self.costs.tasklet_end_ns)
