@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from asyncirq import Machine
 from asyncirq.bottom_half.hrtimer import HRTIMER_MODE_ABS, HRTIMER_MODE_HARD, HRTIMER_MODE_PINNED, Hrtimer
+from asyncirq.bottom_half.softirq import TIMER_SOFTIRQ
 from asyncirq.config import KernelConfig
 from asyncirq.costs import Costs
 from asyncirq.errors import UsageError
@@ -38,6 +39,16 @@ TRACE_ON: Final = "TRACE on"
 """The marks between which nothing is told."""
 WAY_NS: Final = 2 * US
 """What the requester does between its last step and its sleep: a shot can land there."""
+DELAY_STEP_NS: Final = 50 * US
+"""In what steps a delay looks at the clock, as the kernel's busy loops do: what comes between is within the delay."""
+MARK_NS: Final = 4 * US
+"""What it takes a task or softirq to write a line of the lab's."""
+EARLY_NS: Final = 190 * US
+"""The tick that ends a requester's sleep to its next case."""
+TRACED: Final = Costs(softirq_next_ns=1400, tasklet_ns=1300, tasklet_end_ns=1000, napi_poll_ns=1300)
+"""What the kernel's steps take while each of them is traced."""
+OTHERS: Final = -1
+"""The number of a placed tick on which a timer of somebody else's expires."""
 
 Program = Callable[["Bench", Task], Awaitable[None]]
 ShotFn = Callable[[Cpu, int], Awaitable[None]]
@@ -55,6 +66,8 @@ REQUESTER: Final = 1
 WORKER: Final = 2
 KSOFTIRQD: Final = 3
 """Who had the CPU before a case: nobody for long, the requester, the worker that will be woken first, ksoftirqd."""
+PHASE: Final = Shot(-2, 0)
+"""Not a shot: how long after a tick (ns, beyond the usual) the told case begins."""
 
 
 class Past(NamedTuple):
@@ -70,6 +83,13 @@ class Past(NamedTuple):
 
 
 NO_PAST: Final = Past()
+
+
+class Delay(NamedTuple):
+    """When a delay of a captured case began and ended, in ns since the case's first shot."""
+
+    begin: int
+    end: int
 
 
 class LabChip(IrqSim):
@@ -111,11 +131,18 @@ class LabChip(IrqSim):
 class Bench:
     """One machine for one case.
 
-    ``placed`` gives shots an instant (ns) other than the one that the case asks for; ``past`` is what the case finds.
+    ``placed`` gives shots an instant (ns) other than the one that the case asks for; ``past`` is what the case finds; ``delays`` gives
+    the delays of a case (by its name, in order) another end.
     """
 
     def __init__(
-        self, kernel: KernelConfig, cpus: int, placed: Mapping[Shot, int] | None = None, past: Past = NO_PAST, costs: Costs | None = None
+        self,
+        kernel: KernelConfig,
+        cpus: int,
+        placed: Mapping[Shot, int] | None = None,
+        past: Past = NO_PAST,
+        costs: Costs | None = None,
+        delays: Mapping[str, Sequence[Delay]] | None = None,
     ) -> None:
         self.machine = Machine(cpus, kernel, costs=costs, check=True)
         self.irq = -1
@@ -124,7 +151,10 @@ class Bench:
         self.placed = placed or {}
         self.past = past
         self._busy = list(past.busy)
-        self.case = ""
+        self.delays = delays or {}
+        self.case = self.name = ""
+        self._delays: Iterator[Delay] = iter(())
+        self._zero: int | None = None
         self.speaks = True
         self.done = False
 
@@ -137,9 +167,22 @@ class Bench:
         if self.speaks:
             trace.mark(cpu, f"LAB {text}")
 
-    def begin(self, task: Task) -> None:
-        """Say that the case begins: what was said and done before is no part of it."""
-        self.say(task.cpu, f"CASE {self.case}")
+    async def next(self, task: Task, name: str) -> None:
+        """Begin the case of that name after another one, with whose last sleep a tick has made an end."""
+        await task.spend(EARLY_NS)
+        if name == self.case and PHASE in self.placed:
+            await self.machine.sleep.nanosleep(task, self.placed[PHASE])
+        self.begin(task, name)
+
+    def begin(self, task: Task, name: str = "") -> None:
+        """Say that the case (or another one before it) begins: what was said and done before is no part of it."""
+        self.name = name or self.case
+        self.armed.clear()
+        self._delays = iter(self.delays.get(self.name, ()))
+        self._zero = None
+        self.say(task.cpu, f"CASE {self.name}")
+        if self.name == self.case:
+            self._arm_others(task.cpu)
 
     @contextmanager
     def trace_off(self, cpu: Cpu) -> Iterator[None]:
@@ -161,15 +204,29 @@ class Bench:
         """Have ``await fn(cpu, n)`` run in a timer interrupt of this CPU."""
 
         async def shot(here: Cpu, timer: Hrtimer) -> bool:
+            if self._zero is None:
+                self._zero = self.machine.now
             self.say(here, f"shot begin n={n} cpu={here.id}")
             await fn(here, n)
             self.say(here, f"shot end n={n}")
             return False
 
         timer = Hrtimer(shot, HRTIMER_MODE_HARD, f"shot{n}")
-        when = self.placed.get(Shot(n, self.armed[n]), self.machine.now + us * US)
+        when = self.machine.now + us * US
+        if self.name == self.told:
+            when = self.placed.get(Shot(n, self.armed[n]), when)
         self.armed[n] += 1
         self.machine.hrtimers.hrtimer_start(cpu, timer, when, HRTIMER_MODE_ABS | HRTIMER_MODE_PINNED)
+
+    def _arm_others(self, cpu: Cpu) -> None:
+        async def tick(here: Cpu, timer: Hrtimer) -> bool:
+            await self.machine.softirq.raise_timer_softirq(here, TIMER_SOFTIRQ)
+            return False
+
+        for shot, when in self.placed.items():
+            if shot.n == OTHERS:
+                timer = Hrtimer(tick, HRTIMER_MODE_HARD, f"tick{shot.again}")
+                self.machine.hrtimers.hrtimer_start(cpu, timer, when, HRTIMER_MODE_ABS | HRTIMER_MODE_PINNED)
 
     async def fire(self, cpu: Cpu, n: int) -> None:
         """Take an interrupt of the case's line."""
@@ -187,6 +244,15 @@ class Bench:
         """Let the requester sleep, after a short way to its sleep."""
         await task.spend(WAY_NS)
         await self.machine.sleep.msleep(task, ms)
+
+    async def delay(self, cpu: Cpu, us: int) -> None:
+        """Keep a CPU busy until so much time is over, whatever comes between; a capture's delay ends when that one did."""
+        end = self.machine.now + us * US
+        delay = next(self._delays, None)
+        if delay is not None:
+            end = self.machine.now + delay.end - delay.begin if self._zero is None else self._zero + delay.end
+        while self.machine.now < end:
+            await cpu.spend(min(DELAY_STEP_NS, end - self.machine.now))
 
     async def one(self, task: Task, fn: ShotFn, n: int = 0) -> None:
         """Fire one shot and sleep until it is long over."""
@@ -219,6 +285,7 @@ class Bench:
 
     def run(self, name: str, program: Program) -> list[Record]:
         """Run a case to its end and return what was recorded."""
+        self.told = name
 
         self.case = name
 

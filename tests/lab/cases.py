@@ -6,11 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from asyncirq.costs import Costs
-from tests.lab import deferred, irq_cases, timer_cases, wq_cases
-from tests.lab.bench import NO_PAST, Past, Program
+from tests.lab import deferred, irq_cases, napi_cases, soft_cases, soft_rows, timer_cases, wq_cases
+from tests.lab.bench import NO_PAST, TRACED, Delay, Past, Program
 from tests.lab.extract import NO_WORDS, Words
 from tests.lab.normalise import IRQ, Own, clean
 from tests.lab.rows import Row
+
+
+def no_delays(case: str, rows: list[Row]) -> list[Delay]:
+    """Return nothing: every delay has the length that the case asks for."""
+    return []
 
 
 def no_past(rows: list[Row]) -> tuple[Past, ...]:
@@ -22,7 +27,8 @@ class Group(NamedTuple):
     """Cases whose names begin alike: their programs, the tasks that are theirs, and how the rows of two CPUs are told.
 
     ``clean`` takes out what is not theirs, ``words`` are events that they tell beyond the common ones, ``pasts`` reads from a capture
-    what its case may have found; ``costs`` are those of traced steps, where it matters who ran how long.
+    what its case may have found, ``delays`` when the delays of a case ended, in order; ``costs`` are those of traced steps, where it
+    matters who ran how long.
     """
 
     prefix: str
@@ -33,6 +39,7 @@ class Group(NamedTuple):
     words: Words = NO_WORDS
     pasts: Callable[[list[Row]], tuple[Past, ...]] = no_past
     costs: Costs | None = None
+    delays: Callable[[str, list[Row]], list[Delay]] = no_delays
 
 
 def by_cpu(rows: list[Row]) -> list[Row]:
@@ -50,6 +57,8 @@ GROUPS: Final = (
     Group("irqsmp/", irq_cases.CASES, IRQ, as_it_was),
     Group("wq/", wq_cases.CASES, deferred.DEFERRED, by_cpu, deferred.clean, wq_cases.WORDS, wq_cases.pasts, wq_cases.TRACED),
     Group("timer/", timer_cases.CASES, deferred.DEFERRED, by_cpu, deferred.clean, timer_cases.WORDS, timer_cases.pasts),
+    Group("soft/", soft_cases.CASES, soft_rows.SOFT, by_cpu, soft_rows.clean, costs=TRACED, delays=soft_rows.delays),
+    Group("napi/", napi_cases.CASES, soft_rows.SOFT, by_cpu, soft_rows.clean, costs=TRACED, delays=soft_rows.delays),
 )
 
 

@@ -30,6 +30,15 @@ UNCOUNTED: Final = (
     "whose trace was off; the icount run of this kernel is equal"
 )
 
+LATE_TICK: Final = (
+    "4.2 ms after the first softirq the next pass ran inline as if no tick had passed: the machine stood still in between, the two shots "
+    "asked for 1 ms apart came together 0.9 ms late, and so did the tick"
+)
+UNLOCKED: Final = (
+    "ksoftirqd gave way to ktimers (R+) in the few instructions between its unlock and its sleep, as if interrupted, but no row tells it; "
+    "in no other place of the captures has it nothing more to do when it unlocks for ktimers"
+)
+
 DIFFERENCES: Final[dict[tuple[str, str], str]] = {}
 """(capture, case) and what the model lacks: nothing that a case shows."""
 
@@ -45,6 +54,8 @@ EXCEPTIONS: Final[dict[tuple[str, str], str]] = {
     ("L-61-rt", "irq/level/thr-oneshot"): STOOD_STILL,
     ("L-61-rt", "irq/edge-oneshotsafe/thr-null-noshot"): LOST_SWITCH,
     ("L-61-rt", "irq/level/spurious-100000"): UNCOUNTED,
+    ("L-61-rt", "soft/tasklet-self-resched-8-busy-3ms"): UNLOCKED,
+    ("L-612-stock", "soft/tasklet-busy-2ms-with-irq-raising-during"): LATE_TICK,
     ("L-612-rt", "irq/level/none"): LOST_SWITCH,
     ("L-612-rt", "irq/edge-oneshotsafe/thr-oneshot"): STOOD_STILL,
     **DEFERRED_EXCEPTIONS,

@@ -54,13 +54,16 @@ _WHAT: Final[dict[str, Callable[[Any], str | None]]] = {
     "tasklet_exit": lambda r: "tasklet_exit",
     "sched_wakeup": lambda r: f"wakeup {task_class(r.comm)} prio={r.prio}",
     "sched_switch": lambda r: f"switch {task_class(r.prev_comm)}({r.prev_state}) -> {task_class(r.next_comm)} prio={r.next_prio}",
+    "napi_poll": lambda r: f"napi_poll work {r.work} budget {r.budget}",
     "call_function_single_entry": lambda r: "call_function_single_entry",
 }
 Words = Mapping[str, Callable[[Any], str | None]]
 """How a group of cases tells events, by the names of the events; None: this one is not told."""
 NO_WORDS: Final[Words] = MappingProxyType({})
 REQUESTER: Final = "wakeup insmod "
-"""The captures leave out the wake-ups of the requester."""
+"""The captures leave out the wake-ups of the requester, but not where it waits for what it asked for."""
+WAITS: Final = "CASE napi/schedule-"
+"""How the names of the cases begin in which they do not."""
 
 
 def rows_of(records: Iterable[Record], requester_wakeups: bool = False, more: Words = NO_WORDS) -> list[Row]:
@@ -71,14 +74,14 @@ def rows_of(records: Iterable[Record], requester_wakeups: bool = False, more: Wo
     comms = CommTable()
     words = {**_WHAT, **more}
     rows: list[Row] = []
-    calls = off = False
+    calls = off = waits = False
     for record in records:
         comms.feed(record)
         word = words.get(tag_of(type(record)))
         if word is None or record.cpu == NO_CPU:
             continue
         what = word(record)
-        if what is None or (what.startswith(REQUESTER) and not requester_wakeups):
+        if what is None or (what.startswith(REQUESTER) and not (requester_wakeups or waits)):
             continue
         if what in (TRACE_OFF, TRACE_ON):
             off = what == TRACE_OFF
@@ -88,6 +91,7 @@ def rows_of(records: Iterable[Record], requester_wakeups: bool = False, more: Wo
         if what.startswith("CASE "):
             rows.clear()
             calls = what.startswith("CASE irqsmp/")
+            waits = what.startswith(WAITS)
             if more:
                 rows.append(Row(record.ts, record.cpu, ".", _row_class(comms[record.pid]), BEGIN))
             continue

@@ -33,10 +33,10 @@ FROM_EVENT: Final = re.compile(r"(irq_handler_|softirq |tasklet_|switch |wakeup 
 
 
 class Own(NamedTuple):
-    """Which tasks a group of cases calls its own; every other one is foreign."""
+    """Which tasks a group of cases calls its own; every other one is foreign. ``softirqs``: all softirqs told are the case's, too."""
 
     tasks: re.Pattern[str]
-    tasklets_of_others: bool = False
+    softirqs: bool = False
 
     def has(self, task: str) -> bool:
         """Tell whether a class of tasks takes part in the case."""
@@ -50,12 +50,20 @@ IRQ: Final = Own(re.compile(r"insmod|irq/N-(s-)?lab[AB]?"))
 def clean(rows: Iterable[Row], own: Own = IRQ) -> list[Row]:
     """Return the rows that are the case's own."""
     rows = _without_foreign_softirqs(_without_unborn(list(rows), own), own)
+    return _without_making(settle(of_the_case(rows, own), own))
+
+
+def of_the_case(rows: Iterable[Row], own: Own) -> list[Row]:
+    """Return rows without what other hard interrupts than the shots do, and without the wake-ups of foreign tasks."""
     shot: dict[int, bool] = {}
     called: set[int] = set()
     kept = []
     for row in rows:
         what = row.what
         inside = shot.get(row.cpu, False)
+        if row is LEFT_OUT:
+            kept.append(row)
+            continue
         if row.context in "hH":
             if what.startswith("shot begin"):
                 inside = shot[row.cpu] = True
@@ -72,7 +80,7 @@ def clean(rows: Iterable[Row], own: Own = IRQ) -> list[Row]:
         if woken and not own.has(woken[1]):
             continue
         kept.append(row)
-    return _without_making(settle(kept, own))
+    return kept
 
 
 def settle(rows: Sequence[Row], own: Own) -> list[Row]:
@@ -171,6 +179,7 @@ class _Switches:
                 self.out.append(row)
                 self.current.clear()
                 self.left.clear()
+                self.soft.clear()
                 continue
             if row.what.startswith("switch "):
                 self._switch(row)
@@ -241,7 +250,7 @@ class _Switches:
             self.soft[cpu] = True
         elif row.what.startswith("softirq exit"):
             self.soft[cpu] = False
-        if row.context == "H" and not self.soft.get(cpu, False):
+        if row.context == "H" and not self.soft.get(cpu, False) and not self.own.softirqs:
             row = row._replace(context="h", what=row.what.replace("serving_softirq=1", "serving_softirq=0"))
         woken = WAKEUP.fullmatch(row.what)
         if woken:

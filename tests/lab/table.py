@@ -1,6 +1,6 @@
 """Print which case is equal on which kernel: ``python -m tests.lab.table``.
 
-``=`` the sequences are equal; ``+`` equal, with shots placed where the capture's landed; ``m`` differs because the model
+``=`` the sequences are equal; ``+`` equal, with shots or ticks placed where the capture's landed; ``m`` differs because the model
 lacks something, ``x`` because of an accident of the capture (``exceptions.py`` says which); ``!`` differs; ``.`` not in the capture.
 """
 
@@ -68,7 +68,7 @@ def table(results: Mapping[Pair, Outcome]) -> list[str]:
     placed = sum(result.equal and result.helped for result in results.values())
     rows = [row for result in results.values() for row in result.real]
     unknown = sum(UNKNOWN in row for row in rows)
-    lines.append(f"{equal} of {len(results)} sequences equal, {placed} of them with shots placed where the capture's landed (+)")
+    lines.append(f"{equal} of {len(results)} sequences equal, {placed} of them with shots or ticks placed where the capture's landed (+)")
     lines.append(f"{len(rows)} events of real kernels, of {unknown} of them (switches) a part is missing in the capture")
     lacking: dict[str, list[str]] = {}
     for pair in results:

@@ -1,4 +1,4 @@
-"""Hold the model against real kernels: every irq case of every capture, event for event."""
+"""Hold the model against real kernels: every case of every capture, event for event."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_every_exception_names_a_captured_case() -> None:
     assert set(EXCEPTIONS) <= set(pairs())
     assert set(DIFFERENCES) <= set(pairs())
     assert not set(EXCEPTIONS) & set(DIFFERENCES)
-    assert (len(EXCEPTIONS) - len(DEFERRED_EXCEPTIONS), len(DIFFERENCES)) == (13, 0)
+    assert (len(EXCEPTIONS) - len(DEFERRED_EXCEPTIONS), len(DIFFERENCES)) == (15, 0)
 
 
 def test_instruction_counted_kernel_needs_neither_exception_nor_placed_shot() -> None:
@@ -42,7 +42,7 @@ def test_instruction_counted_kernel_needs_neither_exception_nor_placed_shot() ->
     for kernel, case in pairs():
         if kernel == "L-61-rt-icount":
             result = outcome_of(kernel, case)
-            assert result.equal and not result.placed, case
+            assert result.equal and not any(shot.n >= 0 for shot in result.placed), case
 
 
 def test_table_tells_equal_from_different() -> None:
