@@ -17,6 +17,8 @@ answer), *bus* (registers, and what others may ask). Every input ends in recompu
 | ``msi.py`` | a memory write that is an interrupt |
 | ``apic_message.py``, ``apic_bus.py`` | what travels between APICs, and who gets it |
 | ``ioapic.py``, ``ioapic_regs.py`` | from a pin to a message |
+| ``i8259.py``, ``i8259_pair.py`` | from sixteen lines to a vector, before there were APICs |
+| ``i8254.py`` | the PC's interval timer |
 | ``lapic.py``, ``lapic_front.py`` | from a message to a vector for one CPU: IRR, ISR, EOI, IPIs; priorities, INTR, INTA |
 | ``pins.py`` | what a CPU asks of any front end of an interrupt controller |
 | ``lapic_lvt.py``, ``lapic_timer.py`` | the sources of one CPU: timer, error, thermal, LINT pins |

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SPURIOUS: Final = -1
 """Second half of what ``inta`` returns when it yields the spurious vector."""
+_FROM_PIC: Final = -2
 BITS: Final = tuple(1 << vector for vector in range(256))
 
 
@@ -87,14 +88,17 @@ class LapicFront:
         self._extint = False
         answer = self.regs.spiv & 0xFF, SPURIOUS
         if self.extint_source is not None:
-            answer = self.extint_source()
+            vector, cause = self.extint_source()
+            answer = vector, from_pic(cause)
         self._extint = self._extint_line
         self._recompute()
         return answer
 
     def took(self, cpu: CpuView, vector: int, cause: int) -> int:
-        """Record an acknowledge that found nothing. Trace: ``lapic_spurious``."""
-        return self.trace.lapic_spurious(cpu, vector) if self.trace is not None else 0
+        """Record an acknowledge that found nothing, or was answered by the 8259. Trace: ``lapic_spurious``, ``pic_inta``."""
+        if self.trace is None:
+            return 0
+        return self.trace.lapic_spurious(cpu, vector) if cause == SPURIOUS else self.trace.pic_inta(cpu, vector, _FROM_PIC - cause)
 
     def in_service(self) -> int:
         """Return the highest vector in service, or -1."""
@@ -105,6 +109,11 @@ class LapicFront:
         self._nmi = False
         self._recompute()
         return self.nmi_cause
+
+
+def from_pic(cause: int) -> int:
+    """Return what ``inta`` returns as cause for an acknowledge that the 8259 answered: below that of the spurious vector."""
+    return _FROM_PIC - cause
 
 
 def _nobody() -> None:

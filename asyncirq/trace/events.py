@@ -73,6 +73,7 @@ from asyncirq.trace.events_irq import (
 )
 from asyncirq.trace.events_lock import LOCK_RECORDS, LockdepReport, LockupReport
 from asyncirq.trace.events_path import PATH_RECORDS, EntryStep, NmiUnmasked
+from asyncirq.trace.events_pic import PIC_RECORDS, LapicSmi, PicEoi, PicInta, PicIrr
 from asyncirq.trace.events_sched import (
     SCHED_RECORDS,
     CpuhpEnter,
@@ -152,6 +153,7 @@ RECORD_TYPES: tuple[type[Record], ...] = (
     *GIC_RECORDS,
     *LOCK_RECORDS,
     *PATH_RECORDS,
+    *PIC_RECORDS,
 )
 """Every record type that a trace can hold."""
 
@@ -217,6 +219,7 @@ __all__ = [
     "LapicEoi",
     "LapicInta",
     "LapicIrr",
+    "LapicSmi",
     "LapicSpurious",
     "LineLevel",
     "LocalTimerEntry",
@@ -230,6 +233,9 @@ __all__ = [
     "NmiInta",
     "NmiUnmasked",
     "OtherEvent",
+    "PicEoi",
+    "PicInta",
+    "PicIrr",
     "PreemptDisable",
     "PreemptEnable",
     "Printk",

@@ -15,6 +15,7 @@ from asyncirq.trace.emit_hw import HwEmitter
 from asyncirq.trace.emit_irq import IrqEmitter
 from asyncirq.trace.emit_lock import LockEmitter
 from asyncirq.trace.emit_path import PathEmitter
+from asyncirq.trace.emit_pic import PicEmitter
 from asyncirq.trace.emit_sched import SchedEmitter
 from asyncirq.trace.emit_time import TimeEmitter
 from asyncirq.trace.emit_vector import VectorEmitter
@@ -24,7 +25,7 @@ from asyncirq.trace.record import Clock, CpuView, Record
 from asyncirq.trace.sinks import Sink
 
 
-class Recorder(IrqEmitter, EntryEmitter, VectorEmitter, TimeEmitter, SchedEmitter, HwEmitter, GicEmitter, LockEmitter, PathEmitter):
+class Recorder(IrqEmitter, EntryEmitter, VectorEmitter, TimeEmitter, SchedEmitter, HwEmitter, GicEmitter, LockEmitter, PathEmitter, PicEmitter):
     """Record a run: one emit method per event (the families), and the way out to the sinks.
 
     ``clock`` is any object with an int ``now``. ``digest`` False saves the hash. ``limit`` is the number of buffered

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from asyncirq.errors import UsageError
 from asyncirq.hw.apic_message import EXTINT, INIT, NMI, REMOTE_READ, SMI, STARTUP, ApicMessage
-from asyncirq.hw.lapic_front import SPURIOUS
+from asyncirq.hw.lapic_front import SPURIOUS, from_pic
 from asyncirq.hw.lapic_regs import SPIV
 from asyncirq.trace.events_hw import LapicEoi, LapicIrr
 from tests.hw.apics import World, bits, message
@@ -123,7 +123,7 @@ def test_extint_is_answered_by_the_pic_and_enters_no_isr() -> None:
     lapic.tpr = 0xF0
     lapic.accept(message(0, EXTINT))
     assert lapic.intr
-    assert lapic.inta() == (0x30, 77)
+    assert lapic.inta() == (0x30, from_pic(77))
     assert (lapic.intr, lapic.isr, lapic.irr) == (False, 0, 0)
 
 
