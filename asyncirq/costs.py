@@ -46,6 +46,8 @@ class Costs:
     """One write to the local APIC's EOI register."""
     ioapic_latency_ns: int = 500
     """A change of a wire at an IO-APIC pin to the message at the local APIC."""
+    pio_ns: int = 700
+    """One access to a port of the old controllers, behind the slow bus."""
     ipi_send_ns: int = 60
     """One write to the ICR."""
     # sched/

@@ -90,6 +90,7 @@ class Kernel:
         self.idle.enter = self.tick.idle_enter
         self.idle.leave = self.tick.idle_leave
         self.hrtimers.program = self.board.program_timer
+        self.irq_work.has_interrupt = self.arch.irq_work_interrupts
         self.irq_work.raise_self = self.ipi.irq_work_raise
         self.irq_work.send_call = self.ipi.send_wakeup
         self.irq_work.tick_stopped = self.tick.stopped

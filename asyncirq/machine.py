@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from asyncirq import invariants
-from asyncirq.board import Msi, make_board
+from asyncirq.board import ApicWiring, Msi, make_board
 from asyncirq.config import KernelConfig, preset
 from asyncirq.costs import Costs
 from asyncirq.errors import UsageError
@@ -38,11 +38,11 @@ class Machine:
             await m.run_for(ms(50))
 
     ``kernel`` is a preset's name or a ``KernelConfig``, ``controller`` the kind of interrupt controllers: a name of
-    ``asyncirq.board.BOARDS``, ``"apic"`` unless given. ``trace`` False records nothing at all (the run is the same, only
-    faster); ``sinks`` receive the records, by default one list in memory, which ``records`` returns; ``sinks=()`` keeps
-    nothing but the digest. ``executor`` is ``"native"`` or ``"anyio"``. ``policy`` decides ties; ``replay`` is the tape of an
-    earlier live run. ``check`` watches the invariants of ``asyncirq.invariants``. ``debug`` traces every step of the flow
-    handlers.
+    ``asyncirq.board.BOARDS``, ``"apic"`` unless given, or an ``ApicWiring``.
+    ``trace`` False records nothing at all (the run is the same, only faster); ``sinks`` receive the records, by default one list in
+    memory, which ``records`` returns; ``sinks=()`` keeps nothing but the digest. ``executor`` is ``"native"`` or ``"anyio"``.
+    ``policy`` decides ties; ``replay`` is the tape of an earlier live run. ``check`` watches the invariants of
+    ``asyncirq.invariants``. ``debug`` traces every step of the flow handlers.
 
     The parts, for experiments that go deeper: ``driver`` (``driver.live(speed)`` paces the run by the wall clock),
     ``engine``, ``board`` (silicon), ``kernel`` and its parts ``sched``, ``softirq``, ``irq``, ``workqueues``, ``timers``,
@@ -54,7 +54,7 @@ class Machine:
         cpus: int = 1,
         kernel: KernelConfig | str = "linux-6.12",
         *,
-        controller: str | None = None,
+        controller: str | ApicWiring | None = None,
         seed: int = 0,
         costs: Costs | None = None,
         trace: bool = True,

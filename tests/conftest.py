@@ -74,10 +74,12 @@ def host_run(request: pytest.FixtureRequest) -> HostRun:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what uses ``every_controller`` on each, or on those that its ``controllers`` mark names."""
+    """Run what uses ``every_controller`` on each; on those that a mark ``controllers`` names; marked ``smp`` not on those of one CPU."""
     if "every_controller" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("controllers")
-        metafunc.parametrize("every_controller", list(BOARDS) if marker is None else marker.args, indirect=True)
+        names = BOARDS if marker is None else marker.args
+        smp = metafunc.definition.get_closest_marker("smp") is not None
+        metafunc.parametrize("every_controller", [name for name in names if not smp or BOARDS[name].max_cpus > 1], indirect=True)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ every machine (scheduler, softirqs, timers, drivers) asks an ``Arch`` and never 
 | ``base.py`` | what every one offers |
 | ``x86.py`` | what the boards with gates and vectors share |
 | ``apic.py`` | ``apic``: the vector domain, IO-APIC pins and messages in front of it |
+| ``i8259.py`` | ``i8259``: sixteen legacy lines, the PIT |
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from typing import Any, Final
 
 from asyncirq.arch.apic import ApicArch
 from asyncirq.arch.base import Arch
-from asyncirq.board import ApicBoard, Board
+from asyncirq.arch.i8259 import I8259Arch
+from asyncirq.board import ApicBoard, Board, I8259Board
 from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.irq.manage import IrqCore
 
-__all__ = ["ARCHES", "ApicArch", "Arch", "make_arch"]
+__all__ = ["ARCHES", "ApicArch", "Arch", "I8259Arch", "make_arch"]
 
-ARCHES: Final[Mapping[str, Callable[[Any, IrqCore, Softirq], Arch]]] = MappingProxyType({ApicBoard.controller: ApicArch})
+ARCHES: Final[Mapping[str, Callable[[Any, IrqCore, Softirq], Arch]]] = MappingProxyType(
+    {ApicBoard.controller: ApicArch, I8259Board.controller: I8259Arch}
+)
 """Every kernel side by the name of its controller, called with its board, the interrupt core and the softirqs."""
 
 

@@ -12,10 +12,13 @@ from asyncirq.board.apic import ApicBoard, ApicMsi
 from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.entry import RESCHEDULE_VECTOR
 from asyncirq.errors import UsageError
+from asyncirq.hw.apic_message import EXTINT
 from asyncirq.hw.cpu import Cpu
+from asyncirq.hw.lapic_lvt import LINT0, MODE_SHIFT
 from asyncirq.irq.ipi import Ipi
 from asyncirq.irq.manage import IrqCore
 from asyncirq.irq.spread import create_affinity_masks
+from asyncirq.irqchip.i8259 import I8259Domain
 from asyncirq.irqchip.ioapic import IoApicDomain, PinConfig
 from asyncirq.irqchip.lapic import LocalApics
 from asyncirq.irqchip.msi import MsiDomain, MsiTarget
@@ -23,7 +26,7 @@ from asyncirq.irqchip.vector import VectorDomain, expected_irqs
 
 
 class ApicArch(X86):
-    """The kernel's side of an ``ApicBoard``; its domains are ``vectors``, ``ioapic`` and ``msi``."""
+    """The kernel's side of an ``ApicBoard``; its domains are ``vectors``, ``ioapics``, ``msi``, and ``legacy`` for what the 8259 serves."""
 
     def __init__(self, board: ApicBoard, irq: IrqCore, softirq: Softirq) -> None:
         super().__init__(irq, softirq)
@@ -31,7 +34,11 @@ class ApicArch(X86):
         self.apics = LocalApics(board.cpus)
         self.ipi = Ipi(self.sched, self.apics.send_ipi)
         self.vectors = VectorDomain(irq, system=False)
-        self.ioapic = IoApicDomain(irq, self.vectors, board.ioapic)
+        self.legacy = I8259Domain(irq, board.pic, self.config.vectors.first_legacy)
+        self.ioapics = [IoApicDomain(irq, self.vectors, ioapic) for ioapic in board.ioapics]
+        for domain in self.ioapics:
+            domain.chip.legacy = self.legacy.chip
+            domain.chip.isa_of = self.board.gsi_to_isa
         self.msi = MsiDomain(irq, self.vectors)
         self.entry = self.make_entry(self.vectors.vector_irq)
         self.entry.unused = self.vectors.handle_unused
@@ -42,9 +49,17 @@ class ApicArch(X86):
     # --- boot
 
     def init_irq(self) -> None:
-        """Take what is not the devices' out of the vectors, once their gates are made. Linux: native_init_IRQ()."""
-        self.vectors.assign_system_vectors()
+        """Initialise the 8259, masked; take what is not the devices' out of the vectors, once their gates are made.
+
+        Linux: native_init_IRQ().
+        """
+        self.init_legacy(self.legacy)
+        self.irq.boot_note("x86: apic_and_irq_gates")
         self.freeze_gates()
+        self.irq.boot_note("x86: lapic_assign_system_vectors")
+        self.vectors.assign_system_vectors()
+        self.setup_cascade(acpi_ioapic=True, of_ioapic=False)
+        self.init_irq_context()
 
     def setup_timer(self, cpu: Cpu) -> None:
         """Let the local timer of a CPU interrupt it."""
@@ -55,12 +70,30 @@ class ApicArch(X86):
     def line_irq(self, gsi: int, *, level: bool, active_low: bool = False, irq: int = -1) -> int:
         """Return the irq of an IO-APIC pin, made at the first call. Raises ``UsageError`` when the pin is wired otherwise already."""
         config = PinConfig(level=level, active_low=active_low)
-        found = self.ioapic.find_mapping(gsi)
+        domain = self.ioapics[self.board.ioapic_of(gsi).index]
+        pin = gsi - domain.ioapic.gsi_base
+        found = domain.find_mapping(pin)
         if not found:
-            return self.ioapic.create_mapping(gsi, arg=config, irq=gsi if irq < 0 and gsi < self.config.vectors.legacy else irq)
+            isa = self.board.gsi_to_isa(gsi)
+            return domain.create_mapping(pin, arg=config, irq=isa if irq < 0 <= isa < self.config.vectors.legacy else irq)
         if self.irq.desc(found).data.chip_data != config:
             raise UsageError(f"gsi {gsi} is wired otherwise already (irq {found})", 22)
         return found
+
+    def isa_gsi(self, number: int) -> tuple[int, bool, bool]:
+        """Return gsi, trigger and polarity of an ISA interrupt. Linux: acpi_isa_irq_to_gsi()."""
+        override = self.board.isa_to_gsi(number)
+        return override.gsi, override.level, override.active_low
+
+    def make_8259a_irq(self, line: int) -> int:
+        """Have a line of the 8259 interrupt the boot CPU through LINT0, past the IO-APIC; return its irq.
+
+        Linux: make_8259A_irq() and the virtual wire mode of check_timer().
+        """
+        irq = self.legacy.create_mapping(line, irq=line)
+        self.vectors.assign_legacy(line, self.irq.desc(irq))
+        self.board.write(self.board.lapics[0], LINT0, EXTINT << MODE_SHIFT)
+        return irq
 
     def alloc_msi(self, name: str) -> ApicMsi:
         """Return a new message of a device, with its irq."""
@@ -91,4 +124,4 @@ class ApicArch(X86):
 
     def expected_irqs(self) -> int:
         """Return how many irqs the machine expects. Linux: arch_probe_nr_irqs()."""
-        return expected_irqs(len(self.board.ioapic.pins), len(self.cpus))
+        return expected_irqs(sum(len(ioapic.pins) for ioapic in self.board.ioapics), len(self.cpus))

@@ -57,6 +57,10 @@ class Arch(ABC):
         Raises ``UsageError`` when it is wired otherwise already.
         """
 
+    def isa_gsi(self, number: int) -> tuple[int, bool, bool]:
+        """Return gsi, trigger and polarity of an ISA interrupt. Raises ``UsageError`` on a machine without."""
+        raise UsageError(f"this machine has no ISA interrupt {number}", 19)
+
     @abstractmethod
     def alloc_msi(self, name: str) -> Msi:
         """Return a new message of a device, with its irq; where there are no messages a wire of its own takes their place."""

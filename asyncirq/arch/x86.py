@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
 from asyncirq.arch.base import Arch
 from asyncirq.entry import (
     CALL_FUNCTION_SINGLE_VECTOR,
@@ -14,7 +17,13 @@ from asyncirq.entry import (
     Entry32,
 )
 from asyncirq.entry.detailed import Detailed, Detailed32
-from asyncirq.irq.desc import IrqDesc
+from asyncirq.errors import InternalError
+from asyncirq.hw.cpu import Cpu
+from asyncirq.hw.i8259_pair import CASCADE
+from asyncirq.irq.desc import IRQ_NONE, IRQF_NO_THREAD, IrqDesc
+from asyncirq.irqchip.i8259 import I8259Domain
+
+T = TypeVar("T")
 
 
 class X86(Arch):
@@ -34,6 +43,25 @@ class X86(Arch):
             else:
                 cpu.idt = self.cpus[0].idt
 
+    # --- native_init_IRQ(), step by step
+
+    def init_legacy(self, legacy: I8259Domain) -> None:
+        """Initialise the 8259, everything masked. Linux: init_ISA_irqs(), the pre-vector quirk of x86_init."""
+        self.irq.boot_note("x86: init_ISA_irqs")
+        legacy.chip.init()
+
+    def setup_cascade(self, *, acpi_ioapic: bool, of_ioapic: bool, legacy_irqs: int = 16) -> bool:
+        """Keep line 2 of the 8259 for its second chip, where no IO-APIC took its place; return whether."""
+        if acpi_ioapic or of_ioapic or not legacy_irqs:
+            return False
+        self.irq.boot_note("x86: cascade on irq 2")
+        at_boot(self.irq.request_irq(None, CASCADE, no_action, IRQF_NO_THREAD, "cascade"))
+        return True
+
+    def init_irq_context(self) -> None:
+        """Give the boot CPU its interrupt stack. Linux: irq_init_percpu_irqstack(), irq_ctx_init()."""
+        self.irq.boot_note("x86: interrupt stack of CPU0")
+
     def freeze_gates(self) -> None:
         """Make the tables read-only. Linux: the end of idt_setup_apic_and_irq_gates()."""
         for cpu in self.cpus:
@@ -51,3 +79,18 @@ class X86(Arch):
             "RES": counts[RESCHEDULE_VECTOR],
             "CAL": calls,
         }
+
+
+async def no_action(cpu: Cpu, irq: int, dev_id: object) -> int:
+    """Do nothing: the handler of a line that only has to stay busy. Linux: kernel/irq/handle.c."""
+    return IRQ_NONE
+
+
+def at_boot(coro: Coroutine[Any, Any, T]) -> T:
+    """Run to its end what takes no time at boot, and return its result."""
+    try:
+        coro.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise InternalError("time passed at boot")

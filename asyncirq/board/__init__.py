@@ -11,6 +11,7 @@ for wires and messages, the timer), with a row in ``arch.ARCHES`` under the same
 | file | board |
 | --- | --- |
 | ``apic.py`` | ``apic``: a local APIC for each CPU, an IO-APIC, messages |
+| ``i8259.py`` | ``i8259``: one CPU, a pair of 8259A, a PIT |
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from asyncirq.board.apic import ApicBoard
+from asyncirq.board.apic import ApicBoard, ApicWiring, Override
 from asyncirq.board.base import Board, Msi
+from asyncirq.board.i8259 import I8259Board
 from asyncirq.costs import Costs
 from asyncirq.errors import UsageError
 from asyncirq.sim import Engine
 from asyncirq.trace.recorder import Recorder
 
-__all__ = ["BOARDS", "ApicBoard", "Board", "Msi", "board_class", "make_board"]
+__all__ = ["BOARDS", "ApicBoard", "ApicWiring", "Board", "I8259Board", "Msi", "Override", "board_class", "make_board"]
 
-BOARDS: Final[Mapping[str, type[Board]]] = MappingProxyType({kind.controller: kind for kind in (ApicBoard,)})
+BOARDS: Final[Mapping[str, type[Board]]] = MappingProxyType({kind.controller: kind for kind in (ApicBoard, I8259Board)})
 """Every board by the name of its controller, called with engine, number of CPUs, costs and recorder."""
 
 
@@ -42,6 +44,8 @@ def board_class(controller: str, cpus: int) -> type[Board]:
     return found
 
 
-def make_board(controller: str, engine: Engine, cpus: int, costs: Costs, trace: Recorder | None) -> Board:
-    """Return a new board. Raises ``UsageError`` as ``board_class``."""
+def make_board(controller: str | ApicWiring, engine: Engine, cpus: int, costs: Costs, trace: Recorder | None) -> Board:
+    """Return a new board, by the name of its controller or wired as told. Raises ``UsageError`` as ``board_class``."""
+    if isinstance(controller, ApicWiring):
+        return ApicBoard(engine, cpus, costs, trace, controller)
     return board_class(controller, cpus)(engine, cpus, costs, trace)

@@ -3,7 +3,8 @@
 A work goes onto a list of its CPU, and the first one raises the CPU's own irq_work vector. A LAZY work waits for the next
 tick, unless the tick is stopped. On PREEMPT_RT what is not marked hard runs in ``irq_work/N``.
 
-Linux: kernel/irq_work.c. The lists are last in, first out, as there. Model: the vector exists (x86), so the tick runs no raised work.
+Linux: kernel/irq_work.c. The lists are last in, first out, as there. Where a
+CPU cannot interrupt itself the tick runs what was raised.
 """
 
 from __future__ import annotations
@@ -42,9 +43,11 @@ class IrqWorks:
     """The irq works of one machine.
 
     The machine sets ``raise_self(cpu)``, which sends the irq_work vector to this CPU itself; ``send_call(cpu, dest)``, which
-    sends the call-function IPI, whose handler calls ``run_remote``; and ``tick_stopped(cpu)``.
+    sends the call-function IPI, whose handler calls ``run_remote``; and ``tick_stopped(cpu)``. ``has_interrupt`` False says that
+    there is no vector to send.
     """
 
+    has_interrupt = True
     raise_self: Callable[[Cpu], None]
     send_call: Callable[[Cpu, int], None]
     tick_stopped: Callable[[Cpu], bool]
@@ -94,7 +97,7 @@ class IrqWorks:
         deferred = work.lazy or (self._rt and not work.hard)
         works = (self._lazy if deferred else self._raised)[cpu.id]
         works.append(work)
-        if len(works) == 1 and (not work.lazy or self.tick_stopped(cpu)):
+        if self.has_interrupt and len(works) == 1 and (not work.lazy or self.tick_stopped(cpu)):
             await self._charge_ipi(cpu)
             self.raise_self(cpu)
 
@@ -111,6 +114,8 @@ class IrqWorks:
 
     async def irq_work_tick(self, cpu: Cpu) -> None:
         """Run what waits for this CPU's tick; called by it."""
+        if not self.has_interrupt:
+            await self._run_list(cpu, self._raised)
         await self._run_lazy(cpu)
 
     async def run_remote(self, cpu: Cpu) -> None:
@@ -129,7 +134,7 @@ class IrqWorks:
 
     def irq_work_needs_cpu(self, cpu: Cpu) -> bool:
         """Tell whether something waits for this CPU's tick."""
-        return bool(self._lazy[cpu.id])
+        return bool(self._lazy[cpu.id] or (self._raised[cpu.id] and not self.has_interrupt))
 
     async def irq_work_sync(self, task: Task, work: IrqWork) -> None:
         """Wait until a work is neither pending nor running: asleep where a thread runs it, else spinning."""

@@ -47,7 +47,8 @@ class Entry:
     ``vector_irq[cpu][vector]`` finds the descriptor of a device vector. The hooks are the bodies of the system vectors:
     ``timer`` (hrtimer interrupt), ``call_function``, ``irq_work``, ``nmi``, ``move_cleanup`` (where the vector map has a vector
     for it); ``unused`` ends a vector that nobody has, and ``unhandled[cpu]`` counts them. ``online(index)``, if set, tells whether a
-    CPU takes NMIs; ``nmi_state[cpu]`` is what it does with them now, ``nmi_ns[cpu]`` the time that went into them.
+    CPU takes NMIs; ``nmi_state[cpu]`` is what it does with them now, ``nmi_ns[cpu]`` the time that went into them. ``local_apic``
+    False leaves the system vectors out.
     """
 
     def __init__(self, softirq: Softirq, vector_irq: list[list[IrqDesc | None]]) -> None:
@@ -56,6 +57,7 @@ class Entry:
         self.costs = softirq.costs
         self.trace = softirq.trace
         self.map = self.sched.config.vectors
+        self.local_apic = True
         self.vector_irq = vector_irq
         self.timer: Hook | None = None
         self.call_function: Hook | None = None
@@ -89,7 +91,15 @@ class Entry:
         self.exit_work = ExitWork(self.sched)
 
     def install(self, idt: Idt) -> None:
-        """Fill the gates: system vectors first, then every free external one with the common or the spurious entry."""
+        """Fill the gates: system vectors first, then every free external one with the common or the spurious entry.
+
+        Without a local APIC there are no system vectors.
+        """
+        if not self.local_apic:
+            idt.set_gate(NMI_VECTOR, Gate(self.exc_nmi, "exc_nmi"))
+            for vector in range(FIRST_EXTERNAL_VECTOR, 256):
+                idt.set_gate(vector, Gate(self.common_interrupt, "asm_common_interrupt"))
+            return
         system = (
             (NMI_VECTOR, self.exc_nmi, "exc_nmi"),
             (self.map.local_timer, self.sysvec_apic_timer_interrupt, "sysvec_apic_timer_interrupt"),

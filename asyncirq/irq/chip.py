@@ -141,6 +141,10 @@ class IrqChipControl(IrqChipSetup):
         """Start an interrupt up, in place of enable."""
         return 0
 
+    def irq_was_pending(self, data: IrqData) -> bool:
+        """Tell whether the line was requesting when it was last started up; only autoprobing wants to know."""
+        return False
+
     def irq_shutdown(self, cpu: Cpu, data: IrqData) -> int:
         """Shut an interrupt down, in place of disable."""
         return 0

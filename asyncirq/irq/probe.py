@@ -37,6 +37,8 @@ async def probe_irq_on(core: IrqTable, task: Task) -> int:
         if desc.action is None:
             desc.autodetect = desc.waiting = True
             await _start(core, task, desc)
+            if desc.chip.irq_was_pending(desc.data):
+                desc.pending = True
     await core.msleep(task, WAIT_MS)
     mask = 0
     for desc in lines:

@@ -8,6 +8,7 @@ silicon (``hw/``) does it. These are the only files that import both rooms.
 | ``vector.py`` | the x86 vector domain: a vector of a CPU for each interrupt, moves between CPUs |
 | ``ioapic.py`` | wires: level through the fasteoi flow, edges through the edge flow |
 | ``msi.py`` | messages: the edge flow |
+| ``i8259.py`` | the sixteen legacy lines: the level flow, mask and EOI first |
 | ``vector_code.py`` | how the entry stubs of each kernel pass the vector |
 | ``lapic.py`` | the local APIC of each CPU: set up, EOI, inter-processor interrupts |
 """

@@ -2,12 +2,12 @@
 
 A level pin takes the fasteoi flow: the local EOI lets the IO-APIC look at the wire again. An edge pin takes the edge flow.
 
-Linux: arch/x86/kernel/apic/io_apic.c. Model: the 8259 in front of pins below 16 and the check of lost level bits are
-left out.
+Linux: arch/x86/kernel/apic/io_apic.c. Model: the check of lost level bits is left out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from asyncirq.irq.core import IrqTable
 from asyncirq.irq.desc import IrqData
 from asyncirq.irq.domain import IrqDomain
 from asyncirq.irq.flow import handle_edge_irq, handle_fasteoi_irq
+from asyncirq.irqchip.i8259 import I8259Chip
 from asyncirq.irqchip.vector import VectorData, VectorDomain
 
 
@@ -65,7 +66,10 @@ class IoApicDomain(IrqDomain):
 
 
 class IoApicChip(IrqChip):
-    """The pins' side of wired interrupts, in front of the vectors that they carry."""
+    """The pins' side of wired interrupts, in front of the vectors that they carry.
+
+    ``legacy`` is the 8259 that ISA lines end at too, ``isa_of(gsi)`` says which line of it a wire is, -1 for none.
+    """
 
     name = "IO-APIC"
     flags = IRQCHIP_MOVE_DEFERRED
@@ -75,6 +79,9 @@ class IoApicChip(IrqChip):
         self.vectors = vectors
         self.ioapic = ioapic
         self.ack_vector = vectors.chip.irq_ack
+        self.legacy: I8259Chip | None = None
+        self.isa_of: Callable[[int], int] = _no_isa
+        self._requested: set[int] = set()
 
     # --- registers
 
@@ -103,8 +110,23 @@ class IoApicChip(IrqChip):
     # --- operations
 
     def irq_startup(self, cpu: Cpu, data: IrqData) -> int:
-        """Unmask the pin."""
-        return self.irq_unmask(cpu, data)
+        """Unmask the pin; an ISA line is masked in the 8259 first, and noted if it requests there.
+
+        An edge from before is in that note alone: the pin has not seen it. Linux: startup_ioapic_irq().
+        """
+        cost = 0
+        line = self.isa_of(self.ioapic.gsi_base + data.hwirq)
+        self._requested.discard(data.hwirq)
+        if line >= 0 and self.legacy is not None:
+            cost = self.legacy.mask_line(line)
+            if self.legacy.is_pending(line):
+                self._requested.add(data.hwirq)
+            cost += self.legacy.charge()
+        return cost + self.irq_unmask(cpu, data)
+
+    def irq_was_pending(self, data: IrqData) -> bool:
+        """Tell whether the line requested in the 8259 when it was started up."""
+        return data.hwirq in self._requested
 
     def irq_mask(self, cpu: Cpu, data: IrqData) -> int:
         """Set the mask bit of the pin's entry."""
@@ -155,3 +177,8 @@ class IoApicChip(IrqChip):
         """Tell whether a level was accepted by a CPU and not ended yet: its remote IRR."""
         low = self.read_low(data.hwirq)
         return bool(low & LEVEL and low & REMOTE_IRR)
+
+
+def _no_isa(gsi: int) -> int:
+    """Tell that no wire is an ISA line."""
+    return -1

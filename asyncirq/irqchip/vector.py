@@ -114,6 +114,13 @@ class VectorDomain(IrqDomain):
                 if irq != CASCADE_IRQ and self.matrix.start <= vector < self.matrix.end:
                     self.matrix.assign(cpu.id, vector)
 
+    def assign_legacy(self, line: int, desc: IrqDesc) -> None:
+        """Give a line of the 8259 its fixed vector on the boot CPU, where that is not done yet. Linux: lapic_assign_legacy_vector()."""
+        vector = self.map.first_legacy + line
+        if not (self.matrix.maps[0].alloc_map | self.matrix.system_map) >> vector & 1:
+            self.matrix.assign(0, vector)
+        self.vector_irq[0][vector] = desc
+
     # --- the domain
 
     def alloc(self, data: IrqData, arg: Any) -> None:

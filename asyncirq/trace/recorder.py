@@ -25,7 +25,9 @@ from asyncirq.trace.record import Clock, CpuView, Record
 from asyncirq.trace.sinks import Sink
 
 
-class Recorder(IrqEmitter, EntryEmitter, VectorEmitter, TimeEmitter, SchedEmitter, HwEmitter, GicEmitter, LockEmitter, PathEmitter, PicEmitter):
+class Recorder(
+    IrqEmitter, EntryEmitter, VectorEmitter, TimeEmitter, SchedEmitter, HwEmitter, GicEmitter, LockEmitter, PathEmitter, PicEmitter
+):
     """Record a run: one emit method per event (the families), and the way out to the sinks.
 
     ``clock`` is any object with an int ``now``. ``digest`` False saves the hash. ``limit`` is the number of buffered

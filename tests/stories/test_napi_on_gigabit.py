@@ -20,6 +20,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final, NamedTuple
 
+import pytest
+
 from asyncirq import Machine
 from asyncirq.bottom_half.napi import Napi
 from asyncirq.costs import Costs
@@ -28,6 +30,7 @@ from devices.arrivals import Periodic
 from devices.e1000 import E1000Driver
 from devices.e1000_hw import E1000
 
+pytestmark = pytest.mark.usefixtures("every_controller")
 SECOND: Final = 1_000_000_000
 PACKETS: Final = 50_000
 TABLE: Final = ((60, 890_000), (128, 758_150), (256, 445_632), (512, 232_666), (1024, 119_061), (1440, 85_193))

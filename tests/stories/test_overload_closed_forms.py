@@ -18,6 +18,7 @@ import pytest
 
 from tests.stories.receiver import SECOND, Rates, Scheme, measure
 
+pytestmark = pytest.mark.usefixtures("every_controller")
 GRID = [(isr, proto) for isr in (5_000, 10_000, 20_000) for proto in (10_000, 20_000, 40_000)]
 LOADS = (0.25, 0.55, 0.8, 1.3)
 """Offered rate by r."""

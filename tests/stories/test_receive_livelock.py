@@ -18,6 +18,7 @@ import pytest
 from asyncirq import preset
 from tests.stories.receiver import SECOND, Rates, Scheme, measure
 
+pytestmark = pytest.mark.usefixtures("every_controller")
 ISR, PROTO, USER = 60_000, 75_000, 75_000
 RATES = (1000, 2000, 3000, 4000, 4700, 5500, 6500, 7500, 9000, 11_000, 14_000, 17_000, 22_000, 40_000)
 CLASSIC = preset("linux-2.6", hz=100, softirq_max_restart=1_000_000)
