@@ -135,9 +135,9 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``ttwu_queue``: wake-ups of an idle remote CPU go through its call-function queue. ``nohz_idle``: an idle CPU stops
     its tick. ``fair``: how the fair class shares the CPU (``eevdf`` since 6.6), with ``eevdf_*`` (see ``sched/eevdf.py``) and ``cfs_*_ns``
     for one CPU, scaled by ``1 + log2(cpus)``. ``lazy_preemption``: another kernel
-    with full preemption is lazy too (PREEMPT_RT, where it was a choice at boot).
-    ``fifo_irq_prio``: FIFO priority of irq threads. ``netdev_budget`` packets and ``netdev_budget_usecs`` (0: two jiffies)
-    bound one NET_RX round.
+    with full preemption is lazy too (PREEMPT_RT, where it was a choice at boot). ``isolcpus``: CPUs without load balance, on which only
+    those run that ask for them by affinity. ``fifo_irq_prio``: FIFO priority of irq threads. ``netdev_budget`` packets and
+    ``netdev_budget_usecs`` (0: two jiffies) bound one NET_RX round.
     ``msleep_more_jiffies``: how much longer than asked for ``msleep`` sleeps (before 6.10).
     ``wq_max_active``: default limit of a workqueue. ``wq_threads``: each workqueue has a thread of its own on every CPU, as
     before 2.6.36. ``wq_cpu_intensive_us``: a work item that runs so long stops holding others back (0: never); longer on a CPU of
@@ -195,6 +195,7 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cfs_min_granularity_ns: int = 750_000
     cfs_wakeup_granularity_ns: int = 1_000_000
     lazy_preemption: bool = False
+    isolcpus: tuple[int, ...] = ()
     rr_slice_ns: int = 100_000_000
     msleep_more_jiffies: int = 0
     wq_max_active: int = 256

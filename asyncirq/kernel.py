@@ -19,7 +19,7 @@ from asyncirq.bottom_half.napi import NapiCore
 from asyncirq.bottom_half.net_core import NetCore
 from asyncirq.bottom_half.rcu import Rcu
 from asyncirq.bottom_half.sleep import Sleep
-from asyncirq.bottom_half.softirq import Softirq
+from asyncirq.bottom_half.softirq import SCHED_SOFTIRQ, Softirq
 from asyncirq.bottom_half.softnet import Softnet
 from asyncirq.bottom_half.tasklet import Tasklet, Tasklets
 from asyncirq.bottom_half.tick import Tick
@@ -106,6 +106,12 @@ class Kernel:
         self.tick.keepers.append(self.rcu.needs_cpu)
         self.tick.hooks.append(self.irq_work.irq_work_tick)
         self.tick.keepers.append(self.irq_work.irq_work_needs_cpu)
+        if self.sched.smp:
+            self.softirq.open_softirq(SCHED_SOFTIRQ, self.sched.rebalance)
+            self.sched.raise_softirq = self.softirq.raise_softirq_irqoff
+            self.sched.kick_idle = self._kick_idle
+            self.sched.tickless = self.tick.stopped
+            self.tick.sched_hooks.append(self.sched.balance_tick)
         self.tick.sched_hooks.append(self._worker_tick)
         resend = Tasklet(self._resend, "resend_irqs")
         self.irq.schedule_resend = partial(self._schedule_resend, resend)
@@ -141,6 +147,12 @@ class Kernel:
         worker = self.sched.rqs[cpu.id].curr.worker
         if worker is not None:
             await worker.tick(cpu)
+
+    async def _kick_idle(self, cpu: Cpu, dest: int) -> None:
+        await self.ipi.smp_call_function_single_async(cpu, dest, self._balance_for_idle)
+
+    async def _balance_for_idle(self, cpu: Cpu) -> None:
+        await self.softirq.raise_softirq_irqoff(cpu, SCHED_SOFTIRQ)
 
     async def _resend(self, cpu: Cpu, tasklet: Tasklet) -> None:
         await self.irq.run_resend(cpu)

@@ -110,6 +110,11 @@ class Ipi:
                 await cpu.stall(csd.done)
         cpu.preempt_count -= 1
 
+    async def smp_call_function_single_async(self, cpu: Cpu, dest: int, function: SmpCall) -> None:
+        """Run a function on another CPU without waiting; also with interrupts off."""
+        _, first = self._queue(cpu, dest, function)
+        await self._interrupt(cpu, 1 << dest if first else 0, function)
+
     def _queue(self, cpu: Cpu, dest: int, function: SmpCall) -> tuple[CallSingleData, bool]:
         self._calls += 1
         csd = CallSingleData(function, f"csd{self._calls}", cpu.cause)

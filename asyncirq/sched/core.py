@@ -58,7 +58,7 @@ class Sched(Wakeups, Policies):
             task.allowed = 1 << cpu
             task.percpu = task.pinned = True
         self._set_policy(task, policy, rt_priority, nice)
-        task.cpu = self.cpus[cpu if cpu is not None else 0]
+        task.cpu = self.cpus[cpu if cpu is not None else (task.allowed & -task.allowed).bit_length() - 1]
         task.saved_count = 2
         task.sim = self.engine.adopt(self._task_main(task), f"{task.comm}-{pid}")
         task.sim.on_cpu = True

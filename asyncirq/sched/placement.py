@@ -1,7 +1,7 @@
 """Choose the CPU of a task that wakes up, and move one whose affinity no longer allows the CPU it is on.
 
-Linux: kernel/sched/core.c select_task_rq(), set_cpus_allowed_ptr(), migration_cpu_stop(). Model: a running task leaves a
-forbidden CPU at its next reschedule, without the stopper thread; there is no periodic load balance.
+Linux: kernel/sched/core.c select_task_rq(), set_cpus_allowed_ptr(). Model: of the fair class's search for an idle CPU the
+caches are left out: the first idle one will do.
 """
 
 from __future__ import annotations
@@ -56,6 +56,10 @@ class Placement(SchedState):
         old = self.rqs[task.cpu.id]
         old.deactivate(task)
         rq = self.rqs[self._select_cpu(cpu, task)]
+        self._arrive(cpu, task, old, rq)
+
+    def _arrive(self, cpu: Cpu, task: Task, old: RunQueue, rq: RunQueue) -> None:
+        """Make a task ready on another CPU than where it was ready until now."""
         self._set_cpu(cpu, task, rq.cpu)
         self._charge(cpu, rq)
         if task.prio >= MAX_RT_PRIO:
@@ -84,16 +88,45 @@ class Placement(SchedState):
         if task.pinned or allowed == 1 << previous:
             return previous
         if not allowed >> previous & 1:
-            previous = (allowed & -allowed).bit_length() - 1
+            usable = allowed & self.active or allowed
+            previous = (usable & -usable).bit_length() - 1
+        if task.prio < MAX_RT_PRIO:
+            return self._select_rt(cpu, task, previous)
         rq = self.rqs[previous]
-        if not rq.nr_running and not rq.wake_list:
+        if (not rq.nr_running and not rq.wake_list) or self.isolated >> previous & 1:
             return previous
-        if task.prio < MAX_RT_PRIO and task.prio < rq.curr.prio and rq.curr.prio >= MAX_RT_PRIO:
-            return previous
-        best, best_prio = previous, rq.curr.prio
+        allowed &= self.active & ~self.isolated
         for candidate in self.rqs:
             if allowed >> candidate.cpu.id & 1 and not candidate.nr_running and not candidate.wake_list:
                 return candidate.cpu.id
-            if task.prio < MAX_RT_PRIO and candidate.curr.prio > max(best_prio, task.prio) and allowed >> candidate.cpu.id & 1:
-                best, best_prio = candidate.cpu.id, candidate.curr.prio
-        return best
+        return previous
+
+    def _select_rt(self, cpu: Cpu, task: Task, previous: int) -> int:
+        """Return where a real-time task becomes ready: where it was, unless it may not preempt there, or should not."""
+        curr = self.rqs[previous].curr
+        if curr.prio < MAX_RT_PRIO and (curr.pinned or curr.allowed == 1 << previous or curr.prio <= task.prio):
+            lowest = self._lowest_rq(cpu, task)
+            if lowest is not None:
+                return lowest.cpu.id
+        return previous
+
+    def _lowest_rq(self, cpu: Cpu, task: Task) -> RunQueue | None:
+        """Return where a task would run: of the CPUs with the lowest priority its own, else the caller's, else the first.
+
+        Linux: kernel/sched/rt.c find_lowest_rq(), cpupri_find(). A CPU without real-time tasks is as good as an idle one.
+        """
+        lowest, found = task.prio, 0
+        allowed = task.allowed & self.active
+        for rq in self.rqs:
+            if allowed >> rq.cpu.id & 1:
+                prio = rq.highest_prio()
+                if prio > lowest:
+                    lowest, found = prio, 1 << rq.cpu.id
+                elif found and prio == lowest:
+                    found |= 1 << rq.cpu.id
+        if not found:
+            return None
+        for index in (task.cpu.id, cpu.id):
+            if found >> index & 1:
+                return self.rqs[index]
+        return self.rqs[(found & -found).bit_length() - 1]

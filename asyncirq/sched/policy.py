@@ -8,11 +8,11 @@ from __future__ import annotations
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.fair import set_nice
-from asyncirq.sched.placement import Placement
+from asyncirq.sched.pushpull import PushPull
 from asyncirq.sched.task import DEFAULT_PRIO, MAX_RT_PRIO, SCHED_FIFO, SCHED_NORMAL, SCHED_RR, Task
 
 
-class Policies(Placement):
+class Policies(PushPull):
     """Priorities and slices of the tasks of one machine."""
 
     def resched_curr(self, cpu: Cpu, dest: Cpu) -> None:
@@ -90,7 +90,11 @@ class Policies(Placement):
         if queued:
             rq.queue(task, head=task.prio > old)
             self._check_preempt(cpu, rq, task)
+            if self.smp and task.prio < MAX_RT_PRIO and not rq.cpu.need_resched:
+                self.push_rt_tasks(cpu, rq)
         elif rq.curr is task and task.prio > old:
+            if self.smp and old < MAX_RT_PRIO:
+                self.pull_rt_tasks(cpu, rq, old)
             waiting = rq.rt.first()
             if now_fair or (waiting is not None and waiting.prio < task.prio):
                 self.resched_curr(cpu, task.cpu)

@@ -11,6 +11,16 @@ from asyncirq.sched.rt import RtQueue
 from asyncirq.sched.task import MAX_RT_PRIO, SCHED_RR, Task
 
 
+class RootDomain:
+    """What the run queues of a machine share: which CPUs have more than one task ready, and which were asked to balance (masks)."""
+
+    __slots__ = ("kicked", "overloaded")
+
+    def __init__(self) -> None:
+        self.overloaded = 0
+        self.kicked = 0
+
+
 class RunQueue:
     """The run queue of one CPU. ``curr`` runs and is not queued; ``nr_running`` counts it unless it is the idle task.
 
@@ -18,12 +28,26 @@ class RunQueue:
     another CPU has left here to be enqueued by this CPU's next call-function interrupt.
     """
 
-    __slots__ = ("_lazily", "cpu", "curr", "fair", "idle", "lazy", "nr_running", "nr_switches", "rt", "wake_list")
+    __slots__ = (
+        "_lazily",
+        "cpu",
+        "curr",
+        "fair",
+        "idle",
+        "lazy",
+        "next_balance",
+        "nr_balance_failed",
+        "nr_running",
+        "nr_switches",
+        "root",
+        "rt",
+        "wake_list",
+    )
 
     curr: Task
     idle: Task
 
-    def __init__(self, cpu: Cpu, config: KernelConfig, cpus: int) -> None:
+    def __init__(self, cpu: Cpu, config: KernelConfig, cpus: int, root: RootDomain) -> None:
         self.cpu = cpu
         self.fair: FairQueue = EevdfQueue(config, cpus) if config.fair == "eevdf" else CfsQueue(config, cpus)
         self.rt = RtQueue()
@@ -31,6 +55,9 @@ class RunQueue:
         self.lazy = False
         self.nr_running = 0
         self.nr_switches = 0
+        self.root = root
+        self.next_balance = 0
+        self.nr_balance_failed = 0
         self.wake_list: list[Task] = []
 
     def update_curr(self, now: int) -> None:
@@ -55,6 +82,8 @@ class RunQueue:
             raise InternalError(f"{task.comm} is queued twice")
         task.on_rq = True
         self.nr_running += 1
+        if self.nr_running == 2:
+            self.root.overloaded |= 1 << self.cpu.id
         if task.delayed:
             task.delayed = False
         else:
@@ -78,6 +107,14 @@ class RunQueue:
         """Take note that a task that is in no queue is no longer ready here."""
         task.on_rq = False
         self.nr_running -= 1
+        if self.nr_running == 1:
+            self.root.overloaded &= ~(1 << self.cpu.id)
+
+    def highest_prio(self) -> int:
+        """Return the priority of the highest real-time task that runs or waits, ``MAX_RT_PRIO`` if there is none."""
+        bitmap = self.rt.bitmap
+        queued = (bitmap & -bitmap).bit_length() - 1 if bitmap else MAX_RT_PRIO
+        return min(queued, self.curr.prio, MAX_RT_PRIO)
 
     def put_prev(self, task: Task, rr_slice_ns: int) -> None:
         """Queue the task that loses the CPU while ready: a preempted real-time task stays first of its priority."""

@@ -9,7 +9,7 @@ from asyncirq.config import KernelConfig
 from asyncirq.costs import Costs
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.preempt import SOFTIRQ_MASK
-from asyncirq.sched.rq import RunQueue
+from asyncirq.sched.rq import RootDomain, RunQueue
 from asyncirq.sched.task import TASK_IDLE, TASK_RTLOCK_WAIT, TASK_UNINTERRUPTIBLE, Task
 from asyncirq.sim.engine import Engine
 from asyncirq.trace.recorder import Recorder
@@ -34,7 +34,14 @@ class SchedState:
         self.costs = costs
         self.trace = trace
         self.all_cpus = (1 << len(cpus)) - 1
-        self.rqs = [RunQueue(cpu, config, len(cpus)) for cpu in cpus]
+        self.active = self.all_cpus
+        self.isolated = 0
+        for n in config.isolcpus:
+            self.isolated |= 1 << n
+        self.isolated &= self.all_cpus
+        self.root = RootDomain()
+        self.rqs = [RunQueue(cpu, config, len(cpus), self.root) for cpu in cpus]
+        self.smp = len(cpus) > 1
         self.tasks: dict[int, Task] = {}
         self.count_mask = 0xFFFFFF & ~SOFTIRQ_MASK if config.rt else 0xFFFFFF
         self.preemptible_kernel = config.preemption in ("full", "lazy", "rt")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
-from asyncirq.sched.placement import Placement
+from asyncirq.sched.balance import Balance
 from asyncirq.sched.rq import RunQueue
 from asyncirq.sched.task import MAX_RT_PRIO, TASK_DEAD, TASK_RUNNING, Task, state_letter
 
 
-class Switching(Placement):
+class Switching(Balance):
     """The switches of one machine."""
 
     async def _task_main(self, task: Task) -> None:
@@ -47,6 +47,8 @@ class Switching(Placement):
         rq.deactivate(task)
         if task.prio >= MAX_RT_PRIO:
             rq.fair.leave(task, sleeps=True)
+        if self.smp:
+            self._balance(cpu, rq, task)
         following = self._take_next(rq, task, preempt=False)
         del self.tasks[task.pid]
         cpu.install(following)
@@ -165,6 +167,8 @@ class Switching(Placement):
             rq.put_prev(task, self.config.rr_slice_ns)
         else:
             self._move(cpu, task)
+        if self.smp:
+            self._balance(cpu, rq, task)
         following = self._take_next(rq, task, preempt)
         if following is not task:
             await cpu.switch_to(following)
@@ -196,6 +200,8 @@ class Switching(Placement):
 
     async def _finish_switch(self, task: Task) -> None:
         cpu = task.cpu
+        if self.smp and task.prio < MAX_RT_PRIO and self.rqs[cpu.id].rt.bitmap:
+            self.push_rt_tasks(cpu, self.rqs[cpu.id])
         await cpu.spend(self.costs.switch_in_ns)
         cpu.preempt_count -= 1
         await cpu.irq_enable()

@@ -122,7 +122,7 @@ class Task(Thread):
         self.exited = False
         self.pending_stop = False
         self.migrate_depth = 0
-        self.allowed = sched.all_cpus
+        self.allowed = sched.all_cpus & ~sched.isolated or sched.all_cpus
         self.policy = SCHED_NORMAL
         self.rt_priority = 0
         self.nice = 0

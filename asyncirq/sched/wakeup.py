@@ -41,6 +41,9 @@ class Wakeups(Switching):
             task.wake_cause = trace.sched_waking(cpu, task.comm, task.pid, task.prio, dest)
         task.state = TASK_RUNNING if queued else TASK_WAKING
         await cpu.spend(self.costs.ttwu_ns)
+        if not (queued or task.allowed >> dest & 1 or task.pinned):
+            # Its affinity changed while it was on its way.
+            dest = self._select_cpu(cpu, task)
         rq = self.rqs[dest]
         if queued:
             if trace is not None:
@@ -69,7 +72,14 @@ class Wakeups(Switching):
         rq = self.rqs[cpu.id]
         tasks, rq.wake_list = rq.wake_list, []
         for task in tasks:
-            self._enqueue_woken(cpu, task, rq, new=False)
+            if task.allowed >> cpu.id & 1 or task.pinned:
+                self._enqueue_woken(cpu, task, rq, new=False)
+            else:
+                other = self.rqs[self._select_cpu(cpu, task)]
+                asked = other.cpu.need_resched
+                self._enqueue_woken(cpu, task, other, new=False)
+                if other.cpu.need_resched and not asked and other is not rq:
+                    self.send_reschedule(cpu, other.cpu.id)
 
     def _enqueue_woken(self, cpu: Cpu, task: Task, rq: RunQueue, new: bool) -> None:
         dest = rq.cpu
@@ -89,6 +99,8 @@ class Wakeups(Switching):
                 rq.lazy = True
             else:
                 dest.need_resched = True
+        elif self.smp and task.prio < MAX_RT_PRIO and not dest.need_resched:
+            self.push_rt_tasks(cpu, rq)
         if self.trace is not None:
             emit = self.trace.sched_wakeup_new if new else self.trace.sched_wakeup
             emit(cpu, task.comm, task.pid, task.prio, dest.id)
