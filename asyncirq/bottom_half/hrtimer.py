@@ -9,15 +9,14 @@ armed on the CPU of the caller, never moved to a busy one.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from asyncirq.bottom_half.callback_wait import CallbackWait, name_of
+from asyncirq.bottom_half.callback_wait import name_of
+from asyncirq.bottom_half.hrtimer_queue import HrtimerCpuBase, HrtimerQueue
 from asyncirq.bottom_half.softirq import HRTIMER_SOFTIRQ, Softirq
 from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.cpu import Cpu
-from asyncirq.sched.core import Sched
 from asyncirq.sim.engine import FOREVER
 
 HRTIMER_MODE_ABS: Final = 0
@@ -82,79 +81,6 @@ def hrtimer_forward(timer: Hrtimer, now: int, interval_ns: int) -> int:
     timer.expires += overruns * interval_ns
     timer.softexpires += overruns * interval_ns
     return overruns
-
-
-class HrtimerQueue:
-    """The armed timers of one kind on one CPU, by expiry and then by the order of arming; ``running`` is out of it."""
-
-    __slots__ = ("cpu_id", "entries", "running", "seq", "waits")
-
-    def __init__(self, sched: Sched, cpu_id: int) -> None:
-        self.cpu_id = cpu_id
-        self.entries: list[tuple[int, int, Hrtimer]] = []
-        self.running: Hrtimer | None = None
-        self.seq = 0
-        self.waits = CallbackWait(sched)
-
-    def add(self, timer: Hrtimer) -> bool:
-        """Queue a timer and return whether it is the earliest now."""
-        self.seq = seq = self.seq + 1
-        timer.seq = seq
-        timer.base = self
-        entry = (timer.expires, seq, timer)
-        entries = self.entries
-        if not entries:
-            entries.append(entry)
-            return True
-        insort(entries, entry)
-        return entries[0] is entry
-
-    def remove(self, timer: Hrtimer) -> None:
-        """Take an armed timer out."""
-        entries = self.entries
-        del entries[bisect_left(entries, (timer.expires, timer.seq, timer))]
-        timer.seq = 0
-
-    def next_expiry(self) -> int:
-        """Return the earliest hard expiry, ``FOREVER`` without a timer."""
-        return self.entries[0][0] if self.entries else FOREVER
-
-
-class HrtimerCpuBase:
-    """The two queues of one CPU and what its event device is programmed for; the ``nr_*`` are those of /proc/timer_list."""
-
-    __slots__ = (
-        "expires_next",
-        "hard",
-        "in_hrtirq",
-        "max_hang_ns",
-        "nr_events",
-        "nr_hangs",
-        "nr_retries",
-        "soft",
-        "softirq_activated",
-        "softirq_expires_next",
-    )
-
-    def __init__(self, sched: Sched, cpu_id: int) -> None:
-        self.hard = HrtimerQueue(sched, cpu_id)
-        self.soft = HrtimerQueue(sched, cpu_id)
-        self.expires_next = FOREVER
-        self.softirq_expires_next = FOREVER
-        self.softirq_activated = False
-        self.in_hrtirq = False
-        self.nr_events = 0
-        self.nr_retries = 0
-        self.nr_hangs = 0
-        self.max_hang_ns = 0
-
-    def update_next_event(self) -> int:
-        """Return when the event device has to fire next; soft timers do not count while their softirq is raised."""
-        soft = FOREVER
-        if not self.softirq_activated:
-            soft = self.softirq_expires_next = self.soft.next_expiry()
-        hard = self.hard.next_expiry()
-        return soft if soft < hard else hard
 
 
 class Hrtimers:
@@ -266,9 +192,9 @@ class Hrtimers:
         for source, target in ((old.hard, here.hard), (old.soft, here.soft)):
             if source.running is not None:
                 raise KernelBug(f"hrtimers_dead_cpu: {source.running.name} runs on the dead CPU{dead} at {self.engine.now} ns")
-            for _, _, timer in source.entries:
+            for timer in source.armed():
                 target.add(timer)
-            source.entries.clear()
+            source.clear()
         self._force_reprogram(cpu, here)
 
     def _is_soft(self, timer: Hrtimer) -> bool:
@@ -371,8 +297,7 @@ class Hrtimers:
                 if not entries or now < entries[0][2].softexpires:
                     return
             ran = True
-            timer = entries.pop(0)[2]
-            timer.seq = 0
+            timer = queue.pop()
             queue.running = timer
             waits.runner = cpu.current.sim
             saved = cpu.cause
