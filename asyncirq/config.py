@@ -155,7 +155,8 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``/proc/irq/N/affinity_hint``. ``vectors``: the vector map. ``stacks``: the kernel stacks. ``entry_code``: entries of the generic
     kind, which tell context tracking and RCU (``idtentry``, since 5.8), or those that came before (``do_irq``); ``entry_detail``
     shows their every step. ``idt_per_cpu``: every CPU has an IDT of its own. ``bits``: on 32 bits a flow handler is called through
-    the switch to the interrupt stack.
+    the switch to the interrupt stack. On arm64, ``boot_el``: a kernel booted at EL2 ends interrupts in two steps (GIC
+    EOImode 1); ``pseudo_nmi``: interrupts off is a priority mask, so that urgent lines get through (GICv3).
 
     Locks. ``mutex_spin_on_owner``: whoever finds a mutex's owner running spins for it. ``queued_rwlocks``: whoever finds an rwlock
     waited for waits too (since 3.16), not readers past writers. ``lockdep``: validate locking, and be silent after the first report
@@ -223,6 +224,8 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entry_detail: bool = False
     idt_per_cpu: bool = False
     bits: Literal[32, 64] = 64
+    boot_el: Literal[1, 2] = 1
+    pseudo_nmi: bool = False
     mutex_spin_on_owner: bool = False
     queued_rwlocks: bool = True
     lockdep: Literal["off", "once", "all", "raise"] = "off"

@@ -48,6 +48,10 @@ class Costs:
     """A change of a wire at an IO-APIC pin to the message at the local APIC."""
     pio_ns: int = 700
     """One access to a port of the old controllers, behind the slow bus."""
+    gic_eoi_ns: int = 30
+    """One write to the end or deactivate register of a GIC."""
+    gic_latency_ns: int = 500
+    """A change of a wire at a distributor to the interrupt at the CPU interface."""
     ipi_send_ns: int = 60
     """One write to the ICR."""
     # sched/

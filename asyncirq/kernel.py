@@ -195,7 +195,7 @@ class Kernel:
         """Return the text of a file under /proc. Raises ``UsageError`` ENOENT for one that the model does not have."""
         name = path.removeprefix("/proc/")
         if name == "interrupts":
-            return proc.interrupts(self.irq, self.arch.proc_counts(), {"ERR": self.irq.err_count}, self.arch.expected_irqs())
+            return self.arch.proc_interrupts()
         if name == "softirqs":
             return proc.softirqs(self.softirq.counts)
         if name == "net/softnet_stat":

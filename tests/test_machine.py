@@ -185,6 +185,7 @@ async def test_dead_machine_says_what_it_died_of() -> None:
 
 @apic
 @plain
+@pytest.mark.controllers("apic")
 async def test_describe_shows_the_three_tables() -> None:
     async with Machine() as m:
         msi = m.msi("eth0")
@@ -281,6 +282,7 @@ async def test_masked_message_is_kept_once() -> None:
 
 @apic
 @plain
+@pytest.mark.controllers("apic")
 async def test_pin_is_wired_once() -> None:
     async with Machine() as m:
         line, irq = m.line(9, level=True, active_low=True)
@@ -358,6 +360,7 @@ def test_anyio_executor_in_a_program_of_ones_own(host_run: HostRun) -> None:
 
 @apic
 @plain
+@pytest.mark.controllers("apic")
 async def test_contexts_are_tasks_of_the_host_on_the_anyio_executor() -> None:
     m = await scene("anyio")
     seen: set[str] = set()
@@ -433,6 +436,7 @@ async def test_sinks_of_ones_own(tmp_path: Path) -> None:
 
 
 @plain
+@pytest.mark.controllers("apic")
 @pytest.mark.parametrize("executor", ["native", "anyio"])
 async def test_traceback_reads_from_the_interrupted_context_to_the_handler(executor: ExecutorName) -> None:
     async def broken_handler(cpu: Cpu, irq: int, dev_id: object) -> int:

@@ -10,6 +10,7 @@ from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.entry import Entry
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
+from asyncirq.irq import proc
 from asyncirq.irq.ipi import Ipi
 from asyncirq.irq.manage import IrqCore
 from asyncirq.irqchip.msi import MsiTarget
@@ -85,6 +86,10 @@ class Arch(ABC):
     @abstractmethod
     def proc_counts(self) -> dict[str, list[int]]:
         """Return the architecture's rows of /proc/interrupts by label, one count for each CPU. Linux: arch_show_interrupts()."""
+
+    def proc_interrupts(self) -> str:
+        """Return /proc/interrupts."""
+        return proc.interrupts(self.irq, self.proc_counts(), {"ERR": self.irq.err_count}, self.expected_irqs())
 
     @abstractmethod
     def expected_irqs(self) -> int:

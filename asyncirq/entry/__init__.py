@@ -3,6 +3,7 @@
 | file | what |
 | --- | --- |
 | ``common.py`` | the entry points of a machine: device vectors, system vectors, the brackets round them |
+| ``arm64.py`` | the vector table of arm64, with the root handlers of its interrupt controller |
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.chip import IRQCHIP_SUPPORTS_NMI
 from asyncirq.irq.core import EINVAL
 from asyncirq.irq.desc import (
+    IRQ_TYPE_SENSE_MASK,
     IRQF_COND_SUSPEND,
     IRQF_IRQPOLL,
     IRQF_NO_AUTOEN,
@@ -17,6 +18,7 @@ from asyncirq.irq.desc import (
     IRQF_NOBALANCING,
     IRQF_PERCPU,
     IRQF_SHARED,
+    IRQF_TRIGGER_MASK,
     Handler,
     IrqAction,
     IrqDesc,
@@ -41,7 +43,8 @@ class NmiTable(LineTable):
             raise UsageError(f"irq {irq}: {name} asks for flags {flags:08x}, which an NMI cannot have", EINVAL)
         if (not desc.noautoen and not flags & IRQF_NO_AUTOEN) or desc.norequest or desc.percpu_devid or not _supports_nmi(desc):
             raise UsageError(f"irq {irq} cannot be an NMI of {name}", EINVAL)
-        action = IrqAction(irq, handler, None, flags | IRQF_NO_THREAD | IRQF_NOBALANCING, name, dev_id)
+        trigger = flags & IRQF_TRIGGER_MASK or desc.trigger & IRQ_TYPE_SENSE_MASK
+        action = IrqAction(irq, handler, None, flags | trigger | IRQF_NO_THREAD | IRQF_NOBALANCING, name, dev_id)
         cpu = self.cpus[0]
         install_action(self, cpu, desc, action)
         install_pm_action(self, desc, action)

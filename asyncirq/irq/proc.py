@@ -57,6 +57,27 @@ def interrupts(core: IrqTable, counts: Mapping[str, Sequence[int]], totals: Mapp
     return "".join(f"{line}\n" for line in lines)
 
 
+def interrupts_with_levels(core: IrqTable, rows: Sequence[tuple[str, Sequence[int], str]], errors: int) -> str:
+    """Return /proc/interrupts as architectures write it that show each line's trigger.
+
+    ``rows`` are the architecture's: label, counts, text. Linux: CONFIG_GENERIC_IRQ_SHOW_LEVEL, arch/arm64/kernel/smp.c.
+    """
+    online = [cpu.id for cpu in core.cpus if core.online_mask >> cpu.id & 1]
+    width = max(3, len(str(max(core.descs, default=0) + 1)))
+    lines = [" " * (width + 8) + "".join(f"CPU{cpu:<8}" for cpu in online)]
+    for desc in core.all_descs():
+        if not desc.hidden and (desc.action is not None or any(desc.kstat_irqs)):
+            numbers = "".join(f" {desc.kstat_irqs[cpu]:>10}" for cpu in online)
+            names = ", ".join(action.name for action in desc.actions())
+            trigger = "Level" if desc.level else "Edge"
+            lines.append(f"{desc.irq:>{width}}:{numbers}  {desc.chip.name:>8} {desc.data.hwirq:>{width}} {trigger:<8}  {names}".rstrip())
+    for label, counts, text in rows:
+        numbers = "".join(f"{counts[cpu]:>10} " for cpu in online)
+        lines.append(f"{label:>{width}}: {numbers}      {text}")
+    lines.append(f"{'Err':>{width}}: {errors:>10}")
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _cpu_rows(rows: tuple[tuple[str, str], ...], counts: Mapping[str, Sequence[int]], online: list[int], width: int) -> list[str]:
     lines = []
     for label, text in rows:

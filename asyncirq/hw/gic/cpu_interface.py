@@ -35,7 +35,7 @@ class CpuInterface:
     ``enabled`` by group, ``split`` (EOImode), ``common_bpr`` (CBPR) are the registers; ``active_priorities`` by group are
     AP0R and AP1R, one bit for each group priority. ``irq_group`` is signalled as IRQ, group 1 of the PE's security state; all others are
     FIQs. ``nonsecure_pmr`` says that PMR is read and written in the non-secure view.
-    ``find(intid)`` returns the interrupt that a number means on this PE.
+    ``last`` is the INTID acknowledged last. ``find(intid)`` returns the interrupt that a number means on this PE.
     """
 
     def __init__(self, gic: GicState, number: int) -> None:
@@ -59,6 +59,7 @@ class CpuInterface:
         self.active_priorities = [0, 0, 0]
         self.running = IDLE_PRIORITY
         self.best: GicInterrupt | None = None
+        self.last = NONE_PENDING
         self.irq = self.fiq = self.nmi = False
         self._masks = [0, 0, 0]
         self._derive_masks()
@@ -159,6 +160,7 @@ class CpuInterface:
         self.active_priorities[group] |= 1 << (running >> 8 - self.gic.priority_bits)
         if running < self.running:
             self.running = running & self.gic.priority_mask
+        self.last = best.intid
         cause = best.acknowledge()
         if trace is not None and cpu is not None:
             cause = trace.gic_iar(cpu, best.intid, cause)

@@ -1,4 +1,4 @@
-"""Encode the commands of an ITS: 32 bytes each, as four numbers of 64 bits.
+"""Encode what an ITS is told: commands, 32 bytes each as four numbers of 64 bits, and the messages of devices.
 
 Linux: drivers/irqchip/irq-gic-v3-its.c its_build_*_cmd().
 """
@@ -6,6 +6,9 @@ Linux: drivers/irqchip/irq-gic-v3-its.c its_build_*_cmd().
 from __future__ import annotations
 
 from typing import Final, NamedTuple
+
+from asyncirq.hw.gic.regs import GITS_TRANSLATER
+from asyncirq.hw.msi import MsiMessage
 
 MOVI: Final = 0x01
 INT: Final = 0x03
@@ -20,6 +23,8 @@ INVALL: Final = 0x0D
 MOVALL: Final = 0x0E
 DISCARD: Final = 0x0F
 
+TRANSLATER: Final = 0x0808_0000 + GITS_TRANSLATER
+"""Where devices write, on the bus."""
 SIZE: Final = 32
 _VALID: Final = 1 << 63
 _ADDRESS: Final = ((1 << 52) - 1) & ~0xFF
@@ -125,3 +130,13 @@ def movall(source: int, target: int) -> Command:
 def sync(target: int) -> Command:
     """Wait until all earlier commands have had their effect at a PE."""
     return Command((SYNC, 0, target << 16, 0))
+
+
+class ItsMessage(MsiMessage):
+    """A message to an ITS: the data is the event, and the device's id travels beside it."""
+
+    __slots__ = ("device",)
+
+    def __init__(self, device: int, event: int) -> None:
+        super().__init__(TRANSLATER, event)
+        self.device = device

@@ -1,0 +1,126 @@
+"""Run the kernel on arm64: the vector table, IPIs as SGIs, the generic timer as a per-CPU interrupt.
+
+Linux: arch/arm64/kernel/irq.c, smp.c, drivers/clocksource/arm_arch_timer.c.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from asyncirq.arch.arm64_smp import IPI_CALL_FUNC, IPI_IRQ_WORK, IPI_NAMES, IPI_RESCHEDULE, SmpIpis
+from asyncirq.arch.base import Arch
+from asyncirq.board.arm64 import TIMER_PPI, Arm64Board
+from asyncirq.bottom_half.softirq import Softirq
+from asyncirq.entry.arm64 import Arm64Entry
+from asyncirq.hw.arch_timer import ENABLE, IMASK, ISTATUS
+from asyncirq.hw.cpu import Cpu
+from asyncirq.hw.gic import regs
+from asyncirq.irq import proc
+from asyncirq.irq.desc import IRQ_HANDLED, IRQ_NONE, IRQ_TYPE_LEVEL_HIGH, IRQF_TIMER, IrqReturn
+from asyncirq.irq.ipi import Ipi
+from asyncirq.irq.manage import IrqCore
+from asyncirq.irqchip.gic_common import GIC_PPI
+
+
+class Arm64(Arch):
+    """The kernel's side of an arm64 board, whatever its GIC. ``smp`` are the IPIs, ``timer_irq`` the timer's irq on every CPU."""
+
+    entry: Arm64Entry
+
+    def __init__(self, board: Arm64Board, irq: IrqCore, softirq: Softirq) -> None:
+        super().__init__(irq, softirq)
+        self.board = board
+        debug = irq.flow_trace is not None
+        self.entry = Arm64Entry(softirq, board.pes, pseudo_nmi=self.config.pseudo_nmi, debug=debug)
+        self.smp = SmpIpis(irq, self.entry, self.raise_sgi)
+        self.ipi = Ipi(
+            self.sched,
+            self.smp.send,
+            reschedule=IPI_RESCHEDULE,
+            call_function=IPI_CALL_FUNC,
+            call_function_single=IPI_CALL_FUNC,
+            irq_work=IPI_IRQ_WORK,
+        )
+        self.timer_irq = 0
+
+    @abstractmethod
+    def raise_sgi(self, cpu: Cpu, dest: int, number: int) -> None:
+        """Send an SGI from a CPU to one, itself included."""
+
+    @abstractmethod
+    def init_controller(self) -> None:
+        """Set the interrupt controllers up, on every CPU. Linux: irqchip_init(), and the hotplug callbacks of each CPU."""
+
+    @abstractmethod
+    def map_private(self, cells: tuple[int, int, int]) -> int:
+        """Return the irq of a specifier."""
+
+    # --- boot
+
+    def setup_gates(self) -> None:
+        """Fill the vector table, which every CPU's VBAR points to."""
+        self.entry.install(self.cpus[0].idt)
+        for cpu in self.cpus[1:]:
+            cpu.idt = self.cpus[0].idt
+
+    def init_irq(self) -> None:
+        """Make the stacks, the controllers, and with pseudo-NMIs a mask that agrees with the CPU's state. Linux: init_IRQ()."""
+        self.irq.boot_note("init_irq: irq stacks")
+        self.irq.boot_note("init_irq: shadow call stacks")
+        self.irq.boot_note("init_irq: irqchip")
+        self.init_controller()
+        if self.config.pseudo_nmi:
+            self.check_priority_mask()
+
+    def check_priority_mask(self) -> None:
+        """Warn if SErrors are masked on the boot CPU, and mask normal interrupts by priority alone: exceptions are let in.
+
+        Linux: init_IRQ(), local_daif_restore(DAIF_PROCCTX_NOIRQ).
+        """
+        pe = self.board.pes[0]
+        if "A" in pe.daif():
+            self.irq.printk(None, 4, "SError masked while interrupts are set up")
+        cpu = self.cpus[0]
+        cpu.irqs_off = True
+        cpu.nmi_blocked = False
+        self.irq.boot_note(f"init_irq: PMR {pe.pmr():#x}, DAIF {pe.daif() or 'clear'}")
+
+    def setup_timer(self, cpu: Cpu) -> None:
+        """Request the timer once for all CPUs, and enable it on this one. Linux: arch_timer_register(), arch_timer_starting_cpu()."""
+        if not self.timer_irq:
+            self.timer_irq = self.map_private((GIC_PPI, TIMER_PPI - regs.SGI_LIMIT, IRQ_TYPE_LEVEL_HIGH))
+            self.irq.request_percpu_irq(self.timer_irq, self._timer, "arch_timer", self.board.timers, flags=IRQF_TIMER)
+        self.irq.enable_percpu_irq(cpu, self.timer_irq, IRQ_TYPE_LEVEL_HIGH)
+
+    async def _timer(self, cpu: Cpu, irq: int, dev_id: object) -> IrqReturn:
+        """Mask the timer, which lets go of its wire, and run what is due. Linux: timer_handler()."""
+        timer = self.board.timers[cpu.id]
+        if not timer.control & ISTATUS:
+            return IRQ_NONE
+        timer.control = ENABLE | IMASK
+        if self.entry.timer is not None:
+            await self.entry.timer(cpu)
+        return IRQ_HANDLED
+
+    # --- from outside the model, and reports
+
+    def kick(self, cpu: Cpu) -> None:
+        """Send the rescheduling SGI, as another CPU would."""
+        cause = cpu.cause
+        cpu.cause = 0
+        self.raise_sgi(cpu, cpu.id, IPI_RESCHEDULE)
+        cpu.cause = cause
+
+    def proc_interrupts(self) -> str:
+        """Return /proc/interrupts: lines with their trigger, and each IPI. Linux: arch/arm64/kernel/smp.c arch_show_interrupts()."""
+        descs = [self.irq.desc(self.smp.base + number) for number in range(self.smp.count)]
+        rows = [(f"IPI{number}", desc.kstat_irqs, IPI_NAMES[number]) for number, desc in enumerate(descs)]
+        return proc.interrupts_with_levels(self.irq, rows, self.irq.err_count)
+
+    def proc_counts(self) -> dict[str, list[int]]:
+        """Return the rows that have a label of x86: none."""
+        return {}
+
+    def expected_irqs(self) -> int:
+        """Return how many irqs the machine expects: as many as it has. Linux: arch_probe_nr_irqs()."""
+        return 0
