@@ -158,9 +158,9 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the switch to the interrupt stack. On arm64, ``boot_el``: a kernel booted at EL2 ends interrupts in two steps (GIC
     EOImode 1); ``pseudo_nmi``: interrupts off is a priority mask, so that urgent lines get through (GICv3).
 
-    Locks. ``mutex_spin_on_owner``: whoever finds a mutex's owner running spins for it. ``queued_rwlocks``: whoever finds an rwlock
-    waited for waits too (since 3.16), not readers past writers. ``lockdep``: validate locking, and be silent after the first report
-    as Linux (``once``), report everything (``all``), or make the first report a ``KernelBug`` (``raise``). ``raw_lock_nesting``: a
+    Locks. ``mutex_spin_on_owner``: whoever finds a mutex's owner running spins for it (since 2.6.29). ``queued_rwlocks``: whoever finds
+    an rwlock waited for waits too (since 3.16), not readers past writers. ``lockdep``: validate locking, and be silent after the first
+    report as Linux (``once``), report everything (``all``), or make the first report a ``KernelBug`` (``raise``). ``raw_lock_nesting``: a
     spinlock_t inside a raw one is wrong on every kernel, as it is on PREEMPT_RT.
     """
 
@@ -226,7 +226,7 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bits: Literal[32, 64] = 64
     boot_el: Literal[1, 2] = 1
     pseudo_nmi: bool = False
-    mutex_spin_on_owner: bool = False
+    mutex_spin_on_owner: bool = True
     queued_rwlocks: bool = True
     lockdep: Literal["off", "once", "all", "raise"] = "off"
     raw_lock_nesting: bool = True
@@ -310,6 +310,7 @@ _RELEASES: Final = (
         share_trigger="request",
         hint_mode=0o400,
         vectors=MAP_2_6,
+        mutex_spin_on_owner=False,
         queued_rwlocks=False,
         raw_lock_nesting=False,
         stacks=STACKS_2_6,

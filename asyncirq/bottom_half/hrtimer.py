@@ -289,6 +289,7 @@ class Hrtimers:
         entries = queue.entries
         trace = self.trace
         waits = queue.waits
+        lockdep = self.sched.lockdep
         next_ns = self.costs.timer_next_ns
         ran = False
         while entries and now >= entries[0][2].softexpires:
@@ -304,7 +305,10 @@ class Hrtimers:
             if trace is not None:
                 trace.hrtimer_cancel(cpu, timer.name)
                 cpu.cause = trace.hrtimer_expire_entry(cpu, timer.name, timer.function_name, now)
-            restart = await timer.function(cpu, timer)
+            function = timer.function
+            if lockdep is not None and not timer.mode & HRTIMER_MODE_HARD:
+                function = lockdep.may_thread(function)
+            restart = await function(cpu, timer)
             if trace is not None:
                 trace.hrtimer_expire_exit(cpu, timer.name)
             if restart and not timer.seq:

@@ -166,7 +166,10 @@ class IrqWorks:
 
     async def _run(self, cpu: Cpu, work: IrqWork) -> None:
         work.pending = False
-        await work.function(cpu, work)
+        function = work.function
+        if self.sched.lockdep is not None and not work.hard:
+            function = self.sched.lockdep.may_thread(function)
+        await function(cpu, work)
         if not work.pending:
             work.busy = False
         waits = work.waits

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.cpu import Cpu
-from asyncirq.locking.rtmutex import RtLock
+from asyncirq.locking.local_lock import BhLock
 from asyncirq.sched.core import Sched
 from asyncirq.sched.preempt import (
     HARDIRQ_MASK,
@@ -87,7 +87,7 @@ class Softirq:
         self._vec: list[Action | None] = [None] * slots
         self._raise_cause = [[0] * slots for _ in range(cpus)]
         self._rt = sched.config.rt
-        self._bh_locks = [RtLock(sched, f"bh_lock/{cpu.id}") for cpu in sched.cpus]
+        self._bh_locks = [BhLock(sched, f"bh_lock/{cpu.id}", "softirq_ctrl.lock") for cpu in sched.cpus]
         self.bh_count = [0] * cpus
         limit = sched.config.softirq_max_time_ms
         jiffy = sched.config.jiffy_ns

@@ -336,7 +336,7 @@ class IrqDesc:
         self.wake_depth = self.nr_actions = 0
         self.no_suspend_depth = self.cond_suspend_depth = self.force_resume_depth = 0
         self.random_samples = 0
-        self.request_mutex = Mutex(core.sched, f"request_mutex of irq {irq}")
+        self.request_mutex = Mutex(core.sched, f"request_mutex of irq {irq}", "&desc->request_mutex")
         self._clear_flags()
 
     def _clear_flags(self) -> None:

@@ -17,6 +17,7 @@ from asyncirq.irq.desc import (
     IRQF_NO_AUTOEN,
     IRQF_NO_DEBUG,
     IRQF_NO_SUSPEND,
+    IRQF_NO_THREAD,
     IRQF_NOBALANCING,
     IRQF_ONESHOT,
     IRQF_PERCPU,
@@ -75,6 +76,8 @@ def prepare_action(core: IrqTable, desc: IrqDesc, action: IrqAction, has_handler
             setup_irq_thread(core, desc, action, secondary=False, live=live)
         if action.secondary is not None:
             setup_irq_thread(core, desc, action.secondary, secondary=True, live=live)
+    if core.sched.lockdep is not None and not (desc.nothread or action.flags & (IRQF_NO_THREAD | IRQF_PERCPU | IRQF_ONESHOT)):
+        action.handler = core.sched.lockdep.may_thread(action.handler)
     if desc.chip.flags & IRQCHIP_ONESHOT_SAFE:
         action.flags &= ~IRQF_ONESHOT
 

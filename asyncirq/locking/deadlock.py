@@ -30,6 +30,7 @@ class SleepingLock(Protocol):
 def check_chain(task: Task, lock: SleepingLock) -> None:
     """Raise ``KernelBug`` with the whole chain if ``task``, by sleeping on ``lock``, would wait for itself."""
     chain = []
+    waiters: list[Task] = []
     waiter, wanted = task, lock
     while True:
         owner = wanted.owner
@@ -38,8 +39,9 @@ def check_chain(task: Task, lock: SleepingLock) -> None:
         chain.append(f"{waiter.comm}/{waiter.pid} waits for {wanted.name}, held by {owner.comm}/{owner.pid}")
         if owner is task:
             break
-        if owner.blocked_on is None:
+        if owner.blocked_on is None or owner in waiters:
             return
+        waiters.append(owner)
         waiter, wanted = owner, owner.blocked_on
     raise KernelBug(f"deadlock detected on {task.cpu.name} at {task.sched.engine.now} ns: {'; '.join(chain)}")
 

@@ -10,10 +10,18 @@ from __future__ import annotations
 
 from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
-from asyncirq.locking.lockdep_class import LD_WAIT_CONFIG, LockKey, Tracked
+from asyncirq.locking.lockdep_class import LD_WAIT_CONFIG, Key, Tracked
 from asyncirq.locking.rtmutex import RtLock
 from asyncirq.sched.core import Sched
 from asyncirq.sched.task import Task
+
+
+class BhLock(RtLock):
+    """The lock of one CPU's bottom halves on PREEMPT_RT: a local lock that the softirqs keep one by one."""
+
+    __slots__ = ()
+
+    percpu = True
 
 
 class LocalLock(Tracked):
@@ -24,7 +32,7 @@ class LocalLock(Tracked):
     wait_inner = LD_WAIT_CONFIG
     percpu = True
 
-    def __init__(self, sched: Sched, name: str, key: LockKey | None = None) -> None:
+    def __init__(self, sched: Sched, name: str, key: Key | None = None) -> None:
         super().__init__(name, key)
         self.sched = sched
         self.owners: list[Task | None] = [None] * len(sched.cpus)

@@ -5,12 +5,18 @@ Linux: include/linux/lockdep.h; kernel/locking/lockdep.c debug_check_no_locks_fr
 
 from __future__ import annotations
 
+from types import MappingProxyType
+from typing import Final
+
 from asyncirq.hw.cpu import Cpu
 from asyncirq.locking.irq_variants import current_task
-from asyncirq.locking.lockdep_class import Tracked, address, call_site
+from asyncirq.locking.lockdep_class import LockMap, Tracked, address, call_site
 from asyncirq.locking.lockdep_report import Finding, held_lines, who
 from asyncirq.locking.lockdep_state import LockdepState
 from asyncirq.sched.task import Task
+
+RCU_FLAVOURS: Final = MappingProxyType({"rcu_read_lock": "RCU", "rcu_read_lock_bh": "RCU-bh", "rcu_read_lock_sched": "RCU-sched"})
+"""How messages call the readers of each map."""
 
 
 class LockdepChecks(LockdepState):
@@ -69,6 +75,14 @@ class LockdepChecks(LockdepState):
             body.append("RCU used illegally from extended quiescent state!")
         body += held_lines(task, self.locks_of(task).held)
         self.report(cpu, task, Finding("rcu", "WARNING: suspicious RCU usage", 29, what, "", body))
+
+    def check_sleep(self, cpu: Cpu) -> None:
+        """Report a sleep inside an RCU reader. Linux: rcu_sleep_check()."""
+        for entry in self.locks_of(current_task(cpu)).held if self.debug_locks else ():
+            flavour = RCU_FLAVOURS.get(entry.lock.name) if isinstance(entry.lock, LockMap) else None
+            if flavour is not None:
+                self.rcu_suspicious(cpu, f"Illegal context switch in {flavour} read-side critical section")
+                return
 
     def show_all_locks(self) -> str:
         """Return what every task holds, as SysRq-d prints it. Linux: debug_show_all_locks()."""

@@ -88,12 +88,15 @@ def _frame(function: str, file: str) -> Frame:
 
 
 class LockKey:
-    """What locks of one class have in common; ``name`` is the class's in reports."""
+    """What locks of one class have in common; ``name`` is the class's in reports. A plain name is a key too, for locks of one kind."""
 
     __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+
+Key = LockKey | str
 
 
 class Tracked:
@@ -110,11 +113,19 @@ class Tracked:
     wait_inner: int = LD_WAIT_INV
     percpu: bool = False
 
-    def __init__(self, name: str, key: LockKey | None = None) -> None:
+    def __init__(self, name: str, key: Key | None = None) -> None:
         self.name = name
         self.key = key
         self.dep: dict[int, LockClass] | None = None
         self.number = 0
+
+    @property
+    def class_name(self) -> str:
+        """The name of the lock's class."""
+        key = self.key
+        if key is None:
+            return self.name
+        return key.name if isinstance(key, LockKey) else key
 
     def __repr__(self) -> str:
         return self.name
@@ -158,7 +169,7 @@ class LockClass:
     __slots__ = ("after", "before", "index", "inner", "name", "outer", "percpu", "subclass", "traces", "usage", "version")
 
     def __init__(self, lock: Tracked, subclass: int, index: int, version: int) -> None:
-        self.name = lock.key.name if lock.key is not None else lock.name
+        self.name = lock.class_name
         self.subclass = subclass
         self.index = index
         self.version = version

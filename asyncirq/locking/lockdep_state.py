@@ -6,18 +6,22 @@ of by hash; there is no limit to classes, edges and chains.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from functools import wraps
+from typing import Any, Final, TypeVar, cast
 
 from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.cpu import Cpu
-from asyncirq.locking.lockdep_class import MAX_SUBCLASSES, Frame, HeldLock, LockClass, LockKey, Trace, Tracked, backtrace, call_site
+from asyncirq.locking.lockdep_class import MAX_SUBCLASSES, Frame, HeldLock, Key, LockClass, Trace, Tracked, backtrace, call_site
 from asyncirq.locking.lockdep_report import Finding, LockdepReport, framed
 from asyncirq.sched.core import Sched
 from asyncirq.sched.preempt import HARDIRQ_MASK, SOFTIRQ_OFFSET
 from asyncirq.sched.task import Task
 
 ROOT_CHAIN: Final = 0
+ClassKey = tuple[Tracked | Key, int, str]
+"""A lock or what it shares with others, the subclass, the kind of lock."""
+Handler = TypeVar("Handler", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
 class TaskLocks:
@@ -69,7 +73,7 @@ class LockdepState:
         self._rt = config.rt
         # Without the nesting rules of PREEMPT_RT what may sleep there counts as spinning.
         self._wait = (0, 1, 2, 3, 4, 5) if config.raw_lock_nesting else (0, 1, 2, 2, 3, 4)
-        self._by_key: dict[tuple[Tracked | LockKey, int], LockClass] = {}
+        self._by_key: dict[ClassKey, LockClass] = {}
         self._tasks: dict[Task, TaskLocks] = {}
         self._chains: dict[tuple[int, int], int] = {}
         self._proved: set[int] = set()
@@ -96,6 +100,18 @@ class LockdepState:
         soft = 2 if count & SOFTIRQ_OFFSET and not self._rt else 0
         return soft | 1 if count & HARDIRQ_MASK else soft
 
+    def may_thread(self, function: Handler) -> Handler:
+        """Return a handler as one that PREEMPT_RT runs in a thread: what is configured to sleep there may be taken in it."""
+
+        @wraps(function)
+        async def threaded(cpu: Cpu, *arguments: Any) -> Any:
+            self.config_irq[cpu.id] += 1
+            result = await function(cpu, *arguments)
+            self.config_irq[cpu.id] -= 1
+            return result
+
+        return cast(Handler, threaded)
+
     # --- classes
 
     def class_of(self, lock: Tracked, subclass: int = 0) -> LockClass:
@@ -109,7 +125,7 @@ class LockdepState:
             classes = lock.dep = {}
             self._locks += 1
             lock.number = self._locks
-        key = (lock.key if lock.key is not None else lock, subclass)
+        key = (lock.key if lock.key is not None else lock, subclass, type(lock).__name__)
         cls = self._by_key.get(key)
         if cls is None:
             self._classes_made += 1
@@ -120,14 +136,13 @@ class LockdepState:
         classes[subclass] = cls
         return cls
 
-    def _version(self, lock: Tracked, key: tuple[Tracked | LockKey, int]) -> int:
+    def _version(self, lock: Tracked, key: ClassKey) -> int:
         """Tell classes of one name apart: the second one prints as ``name#2``."""
         for sub in range(MAX_SUBCLASSES):
-            there = self._by_key.get((key[0], sub))
+            there = self._by_key.get((key[0], sub, key[2]))
             if there is not None:
                 return there.version
-        name = lock.key.name if lock.key is not None else lock.name
-        return max((cls.version for cls in self.classes if cls.name == name), default=0) + 1
+        return max((cls.version for cls in self.classes if cls.name == lock.class_name), default=0) + 1
 
     def forget(self, *locks: Tracked) -> None:
         """Forget the classes of locks that are no more, with their edges, and the chains that they were in. Linux: zap_class()."""

@@ -14,7 +14,7 @@ from types import TracebackType
 
 from asyncirq.errors import KernelBug
 from asyncirq.locking.deadlock import check_chain, release_held
-from asyncirq.locking.lockdep_class import LD_WAIT_SLEEP, LockKey, Tracked
+from asyncirq.locking.lockdep_class import LD_WAIT_SLEEP, Key, Tracked
 from asyncirq.locking.rtmutex import RtMutex
 from asyncirq.locking.spin import cpu_relax
 from asyncirq.sched.core import Sched
@@ -33,7 +33,7 @@ class Mutex(Tracked):
 
     wait_inner = LD_WAIT_SLEEP
 
-    def __init__(self, sched: Sched, name: str, key: LockKey | None = None) -> None:
+    def __init__(self, sched: Sched, name: str, key: Key | None = None) -> None:
         super().__init__(name, key)
         self.sched = sched
         self.contended = 0
@@ -134,6 +134,7 @@ class Mutex(Tracked):
         cpu = task.preempt_disable()
         queue = self._osq
         queue.append(task)
+        task.blocked_on = self
         while not cpu.need_resched:
             if queue[0] is task:
                 owner = self._owner
@@ -144,6 +145,7 @@ class Mutex(Tracked):
                     break
             await cpu_relax(cpu, task)
         queue.remove(task)
+        task.blocked_on = None
         await task.preempt_enable()
         return self._owner is task
 

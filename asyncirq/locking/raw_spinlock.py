@@ -17,7 +17,7 @@ from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu, find_deadlock
 from asyncirq.locking.deadlock import release_held
 from asyncirq.locking.irq_variants import IrqVariants
-from asyncirq.locking.lockdep_class import LD_WAIT_SPIN, LockKey, Tracked
+from asyncirq.locking.lockdep_class import LD_WAIT_SPIN, Key, Tracked
 from asyncirq.sched.preempt import interrupt_context_level
 from asyncirq.sched.task import Task
 from asyncirq.sched.wait import preempt_check
@@ -62,7 +62,7 @@ class RawSpinlock(IrqVariants, Tracked):
 
     wait_inner = LD_WAIT_SPIN
 
-    def __init__(self, name: str, key: LockKey | None = None) -> None:
+    def __init__(self, name: str, key: Key | None = None) -> None:
         super().__init__(name, key)
         self.owner: Context | None = None
         self.level = 0

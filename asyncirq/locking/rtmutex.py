@@ -13,7 +13,7 @@ from __future__ import annotations
 from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.locking.deadlock import check_chain, release_held
-from asyncirq.locking.lockdep_class import LD_WAIT_CONFIG, LD_WAIT_SLEEP, LockKey, Tracked
+from asyncirq.locking.lockdep_class import LD_WAIT_CONFIG, LD_WAIT_SLEEP, Key, Tracked
 from asyncirq.sched.core import Sched
 from asyncirq.sched.might_sleep import might_sleep
 from asyncirq.sched.task import DEFAULT_PRIO, MAX_RT_PRIO, TASK_NORMAL, TASK_RTLOCK_WAIT, TASK_RUNNING, TASK_UNINTERRUPTIBLE, Task
@@ -47,7 +47,7 @@ class RtMutexBase(Tracked):
     lateral_steal = False
     wake_mask: int = TASK_NORMAL
 
-    def __init__(self, sched: Sched, name: str, key: LockKey | None = None) -> None:
+    def __init__(self, sched: Sched, name: str, key: Key | None = None) -> None:
         super().__init__(name, key)
         self.sched = sched
         self.owner: Task | None = None

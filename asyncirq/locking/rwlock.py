@@ -13,7 +13,7 @@ from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.locking.deadlock import release_held
 from asyncirq.locking.irq_variants import BottomHalves, RtVariants, current_task
-from asyncirq.locking.lockdep_class import LD_WAIT_CONFIG, LockKey, Tracked
+from asyncirq.locking.lockdep_class import LD_WAIT_CONFIG, Key, Tracked
 from asyncirq.locking.rwbase import RwBase
 from asyncirq.sched.core import Sched
 from asyncirq.sched.preempt import in_interrupt
@@ -47,7 +47,7 @@ class RwLock(Tracked):
 
     wait_inner = LD_WAIT_CONFIG
 
-    def __init__(self, sched: Sched, name: str, bh: BottomHalves | None = None, key: LockKey | None = None) -> None:
+    def __init__(self, sched: Sched, name: str, bh: BottomHalves | None = None, key: Key | None = None) -> None:
         super().__init__(name, key)
         self.sched = sched
         self.contended = 0

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from asyncirq.errors import KernelBug
 from asyncirq.locking.deadlock import check_chain, release_held
-from asyncirq.locking.lockdep_class import LD_WAIT_SLEEP, LockKey, Tracked
+from asyncirq.locking.lockdep_class import LD_WAIT_SLEEP, Key, Tracked
 from asyncirq.locking.rwbase import RwBase
 from asyncirq.sched.core import Sched
 from asyncirq.sched.might_sleep import might_sleep
@@ -26,7 +26,7 @@ class RwSemaphore(Tracked):
 
     wait_inner = LD_WAIT_SLEEP
 
-    def __init__(self, sched: Sched, name: str, key: LockKey | None = None) -> None:
+    def __init__(self, sched: Sched, name: str, key: Key | None = None) -> None:
         super().__init__(name, key)
         self.sched = sched
         self.contended = 0
@@ -194,6 +194,7 @@ class RwSemaphore(Tracked):
             if self._handoff:
                 self._waiters.pop(0)
                 self._take(first, write=True)
+                first.blocked_on = None
         else:
             woken = [waiter for waiter, waits_to_write in self._waiters if not waits_to_write]
             self._waiters = [entry for entry in self._waiters if entry[1]]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.locking.irq_variants import BottomHalves, current_task
-from asyncirq.locking.lockdep_class import LockKey, Tracked
+from asyncirq.locking.lockdep_class import Key, Tracked
 from asyncirq.locking.spinlock import Spinlock
 from asyncirq.sched.core import Sched
 from asyncirq.sched.wait import preempt_check
@@ -38,7 +38,7 @@ class Seqcount(Tracked):
 
     __slots__ = ("_guard", "_word", "sched")
 
-    def __init__(self, sched: Sched, name: str, key: LockKey | None = None, guard: Spinlock | None = None) -> None:
+    def __init__(self, sched: Sched, name: str, key: Key | None = None, guard: Spinlock | None = None) -> None:
         super().__init__(name, key)
         self.sched = sched
         self._word = EvenWord(name)
@@ -100,7 +100,7 @@ class Seqlock:
 
     __slots__ = ("count", "spinlock")
 
-    def __init__(self, sched: Sched, name: str, bh: BottomHalves | None = None, key: LockKey | None = None) -> None:
+    def __init__(self, sched: Sched, name: str, bh: BottomHalves | None = None, key: Key | None = None) -> None:
         self.spinlock = Spinlock(sched, name, bh, key)
         self.count = Seqcount(sched, f"{name}.seqcount", guard=self.spinlock)
 

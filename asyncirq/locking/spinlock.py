@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from asyncirq.hw.cpu import Cpu
 from asyncirq.locking.irq_variants import BottomHalves, RtVariants, current_task
-from asyncirq.locking.lockdep_class import LD_WAIT_CONFIG, LockKey, Tracked
+from asyncirq.locking.lockdep_class import LD_WAIT_CONFIG, Key, Tracked
 from asyncirq.locking.raw_spinlock import RawSpinlock
 from asyncirq.locking.rtmutex import RtLock
 from asyncirq.sched.core import Sched
@@ -30,7 +30,7 @@ class Spinlock(RtVariants):
 
     __slots__ = ("_raw", "_rt")
 
-    def __init__(self, sched: Sched, name: str, bh: BottomHalves | None = None, key: LockKey | None = None) -> None:
+    def __init__(self, sched: Sched, name: str, bh: BottomHalves | None = None, key: Key | None = None) -> None:
         super().__init__(name, sched.config.rt, bh)
         self._rt = RtLock(sched, name, key) if sched.config.rt else None
         self._raw = ConfigSpinlock(name, key)

@@ -24,7 +24,7 @@ class WaitHead:
 
     def __init__(self, sched: Sched, name: str) -> None:
         self.name = name
-        self._lock = Spinlock(sched, f"lock of {name}")
+        self._lock = Spinlock(sched, f"lock of {name}", key="&wq_head->lock")
         self._queue = WaitQueue(name)
 
     def __repr__(self) -> str:

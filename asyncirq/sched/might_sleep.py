@@ -15,6 +15,8 @@ ALL_COUNTS = 0xFFFFFF
 def might_sleep(task: Task, where: str, rtlock: bool = False) -> None:
     """Raise ``KernelBug`` unless ``task`` runs and may sleep at ``where``; ``rtlock`` for what PREEMPT_RT's softirqs may wait on."""
     cpu = task.cpu
+    if task.sched.lockdep is not None and not rtlock:
+        task.sched.lockdep.check_sleep(cpu)
     mask = task.sched.count_mask if rtlock else ALL_COUNTS
     if cpu.preempt_count & mask or cpu.irqs_off or task.is_idle or cpu.current is not task:
         raise KernelBug(

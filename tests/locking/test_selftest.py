@@ -229,7 +229,7 @@ def test_CTX_04_wait_contexts(outer: str) -> None:
     begin, end, fine = OUTER[outer]
     for index, inner in enumerate(INNER):
         found = reports(f"{begin} {inner} {end}")
-        assert found == ([] if index < len(fine) else ["wait-context"]), inner
+        assert found[:1] == ([] if index < len(fine) else ["wait-context"]), inner
 
 
 def test_wait_contexts_without_raw_lock_nesting() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from asyncirq.config import preset
 from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.locking.completion import Completion
@@ -42,7 +43,7 @@ def test_a_mutex_goes_to_its_waiters_in_order(kernel: Any) -> None:
 
 
 def test_an_overtaken_waiter_is_handed_the_mutex() -> None:
-    lab = Lab(2, FULL, ttwu_ns=50)
+    lab = Lab(2, preset("linux-6.12", preemption="full", mutex_spin_on_owner=False), ttwu_ns=50)
     mutex = Mutex(lab.sched, "mutex")
 
     async def greedy(task: Task) -> None:
