@@ -41,6 +41,26 @@ class VectorMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.first_system if local_apic else 256
 
 
+class IdtPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a kernel fills its interrupt descriptor table.
+
+    ``gates``: every exception through an interrupt gate, written at once (``one-pass``) or, until 5.13, again with stacks of
+    their own as soon as there are any (``two-pass``); or the five ``classes`` of 2.6, with Intel's trap gates. ``mce``, ``cet``,
+    ``sev``: is there a gate for machine checks, control protection, encrypted guests. ``ia32``: is there one for int 0x80.
+    ``debug``: is there a second table for the time that debug exceptions must not nest (until 5.7). ``fred``: no exception
+    needs a table. ``ibt``: the stubs of the external vectors are 16 bytes apart, not 8.
+    """
+
+    gates: Literal["one-pass", "two-pass", "classes"] = "one-pass"
+    mce: bool = True
+    cet: bool = True
+    sev: bool = False
+    ia32: bool = True
+    debug: bool = False
+    fred: bool = False
+    ibt: bool = True
+
+
 MAP_6_1: Final = VectorMap(first_device=0x21, move_cleanup=0x20)
 MAP_2_6: Final = VectorMap(
     first_device=0x41,
@@ -154,9 +174,10 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``debug_shirq``: call a shared handler once more after its request and after its release. ``hint_mode``: the mode of
     ``/proc/irq/N/affinity_hint``. ``vectors``: the vector map. ``stacks``: the kernel stacks. ``entry_code``: entries of the generic
     kind, which tell context tracking and RCU (``idtentry``, since 5.8), or those that came before (``do_irq``); ``entry_detail``
-    shows their every step. ``idt_per_cpu``: every CPU has an IDT of its own. ``bits``: on 32 bits a flow handler is called through
-    the switch to the interrupt stack. On arm64, ``boot_el``: a kernel booted at EL2 ends interrupts in two steps (GIC
-    EOImode 1); ``pseudo_nmi``: interrupts off is a priority mask, so that urgent lines get through (GICv3).
+    shows their every step. ``idt``: how gates are filled; ``idt_per_cpu``: every CPU has a table of its own. ``panic_on_oops``: a
+    bug of the kernel's ends the machine, not the thread. ``bits``: on 32 bits a flow handler is called through the switch to the
+    interrupt stack. On arm64, ``boot_el``: a kernel booted at EL2 ends interrupts in two steps (GIC EOImode 1); ``pseudo_nmi``:
+    interrupts off is a priority mask, so that urgent lines get through (GICv3).
 
     Locks. ``mutex_spin_on_owner``: whoever finds a mutex's owner running spins for it (since 2.6.29). ``queued_rwlocks``: whoever finds
     an rwlock waited for waits too (since 3.16), not readers past writers. ``lockdep``: validate locking, and be silent after the first
@@ -222,6 +243,8 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stacks: StackPolicy = StackPolicy()
     entry_code: Literal["idtentry", "do_irq"] = "idtentry"
     entry_detail: bool = False
+    idt: IdtPolicy = IdtPolicy()
+    panic_on_oops: bool = False
     idt_per_cpu: bool = False
     bits: Literal[32, 64] = 64
     boot_el: Literal[1, 2] = 1
@@ -315,6 +338,7 @@ _RELEASES: Final = (
         raw_lock_nesting=False,
         stacks=STACKS_2_6,
         entry_code="do_irq",
+        idt=IdtPolicy(gates="classes", cet=False, ibt=False),
     ),
 )
 

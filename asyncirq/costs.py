@@ -29,6 +29,16 @@ class Costs:
     """One step of the entry code, on a machine that shows its detail: a stack switched, GS exchanged, a frame copied."""
     nmi_nested_ns: int = 0
     """An NMI that finds another one in progress, and only has it run once more."""
+    exception_entry_ns: int = 150
+    """The gate of an exception to the first statement of its handler: stub, pt_regs, irqentry_enter."""
+    exception_exit_ns: int = 100
+    """The end of an exception's handler to iret when nothing is pending."""
+    page_fault_ns: int = 300
+    """A page fault's own work up to the memory manager's: the area that the address is in."""
+    signal_deliver_ns: int = 500
+    """Delivering one signal: the frame on the user stack, or the start of the thread's end."""
+    oops_ns: int = 20_000
+    """Printing an oops."""
     # irq/
     irq_return_ns: int = 60
     """irq_handler_exit to the end of the flow handler."""

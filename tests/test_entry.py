@@ -456,12 +456,19 @@ def test_every_external_vector_has_a_gate() -> None:
     names = [gate.name if gate is not None else "" for gate in m.cpus[0].idt.gates]
     assert [n for n, name in enumerate(names) if name == "asm_common_interrupt"] == list(range(0x20, FIRST_SYSTEM_VECTOR))
     assert {n: name for n, name in enumerate(names) if name and name != "asm_common_interrupt" and not name.startswith("asm_spurious")} == {
-        NMI_VECTOR: "exc_nmi",
-        LOCAL_TIMER_VECTOR: "sysvec_apic_timer_interrupt",
-        IRQ_WORK_VECTOR: "sysvec_irq_work",
-        CALL_FUNCTION_SINGLE_VECTOR: "sysvec_call_function_single",
-        CALL_FUNCTION_VECTOR: "sysvec_call_function",
-        RESCHEDULE_VECTOR: "sysvec_reschedule_ipi",
+        NMI_VECTOR: "asm_exc_nmi",
+        LOCAL_TIMER_VECTOR: "asm_sysvec_apic_timer_interrupt",
+        0xF4: "asm_sysvec_deferred_error",
+        IRQ_WORK_VECTOR: "asm_sysvec_irq_work",
+        0xF7: "asm_sysvec_x86_platform_ipi",
+        0xF8: "asm_sysvec_reboot",
+        0xF9: "asm_sysvec_threshold",
+        0xFA: "asm_sysvec_thermal",
+        CALL_FUNCTION_SINGLE_VECTOR: "asm_sysvec_call_function_single",
+        CALL_FUNCTION_VECTOR: "asm_sysvec_call_function",
+        RESCHEDULE_VECTOR: "asm_sysvec_reschedule_ipi",
+        0xFE: "asm_sysvec_error_interrupt",
+        0xFF: "asm_sysvec_spurious_apic_interrupt",
     }
     assert {gate.type for gate in m.cpus[0].idt.gates if gate is not None} == {INTERRUPT_GATE}
     m.end()

@@ -17,9 +17,14 @@ from asyncirq.entry import (
     Entry32,
 )
 from asyncirq.entry.detailed import Detailed, Detailed32
+from asyncirq.entry.idt_setup import IdtSetup
+from asyncirq.entry.special_traps import SpecialTraps
 from asyncirq.errors import InternalError
 from asyncirq.hw.cpu import Cpu
+from asyncirq.hw.exception import refused
 from asyncirq.hw.i8259_pair import CASCADE
+from asyncirq.hw.idt import Idt
+from asyncirq.hw.segment import Gdt
 from asyncirq.irq.desc import IRQ_NONE, IRQF_NO_THREAD, IrqDesc
 from asyncirq.irqchip.i8259 import I8259Domain
 
@@ -29,19 +34,33 @@ T = TypeVar("T")
 class X86(Arch):
     """The kernel's side of an x86 board."""
 
+    idt: IdtSetup
+    traps: SpecialTraps
+
     def make_entry(self, vector_irq: list[list[IrqDesc | None]]) -> Entry:
         """Return the entry points of this kernel, which look device vectors up in ``vector_irq[cpu][vector]``."""
+        entry: Entry
         if self.config.entry_detail:
-            return (Detailed if self.config.bits == 64 else Detailed32)(self.softirq, vector_irq)
-        return (Entry if self.config.bits == 64 else Entry32)(self.softirq, vector_irq)
+            entry = (Detailed if self.config.bits == 64 else Detailed32)(self.softirq, vector_irq)
+        else:
+            entry = (Entry if self.config.bits == 64 else Entry32)(self.softirq, vector_irq)
+        self.traps = SpecialTraps(entry)
+        return entry
 
     def setup_gates(self) -> None:
-        """Fill the gates: of one table that every CPU loads, or of one for each CPU."""
+        """Fill the gates: of one table that every CPU loads, or of one for each CPU. ``idt`` is the set-up of the first."""
         for cpu in self.cpus:
-            if cpu.id == 0 or self.config.idt_per_cpu:
-                self.entry.install(cpu.idt)
-            else:
+            cpu.refused = refused
+            cpu.system.gdt = Gdt(self.config.bits)
+            if cpu.id and not self.config.idt_per_cpu:
                 cpu.idt = self.cpus[0].idt
+                continue
+            cpu.idt = Idt(self.config.bits)
+            lead = self.entry.lead if isinstance(self.entry, Detailed) else None
+            setup = IdtSetup(cpu.idt, self.entry, self.traps.handlers, self.config.idt, self.config.vectors, lead)
+            if cpu.id == 0:
+                self.idt = setup
+            setup.boot()
 
     # --- native_init_IRQ(), step by step
 

@@ -2,7 +2,12 @@
 
 | file | what |
 | --- | --- |
-| ``common.py`` | the entry points of a machine: device vectors, system vectors, the brackets round them |
+| ``common.py``, ``brackets.py`` | the entry points of a machine: device vectors, system vectors; what is round each of them |
+| ``platform_vectors.py``, ``vectors.py`` | system vectors of the platform; the names of all 256 |
+| ``idt_setup.py``, ``kinds.py`` | how a booting kernel fills its gates; the kinds of entry points |
+| ``traps.py``, ``special_traps.py``, ``fault.py`` | the exceptions |
+| ``die.py`` | the notifier chain, the exception table, oopses and panics |
+| ``exit_work.py``, ``signal.py`` | the way back to user mode; signals on it |
 | ``arm64.py`` | the vector table of arm64, with the root handlers of its interrupt controller |
 """
 

@@ -15,14 +15,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from asyncirq.bottom_half.softirq import Softirq
-from asyncirq.entry.exit_work import ExitWork
-from asyncirq.errors import KernelBug
+from asyncirq.entry.brackets import Brackets
+from asyncirq.entry.platform_vectors import PlatformVectors
 from asyncirq.hw.cpu import Cpu
-from asyncirq.hw.idt import Gate, Idt
+from asyncirq.hw.idt import Gate, Handler, Idt
 from asyncirq.hw.system_regs import DR7_FIXED, DR_CONTROL
 from asyncirq.irq.desc import IrqDesc
-from asyncirq.sched.preempt import HARDIRQ_MASK, HARDIRQ_OFFSET, NMI_MASK, NMI_OFFSET
-from asyncirq.sched.task import Task
+from asyncirq.sched.preempt import HARDIRQ_MASK, HARDIRQ_OFFSET, NMI_OFFSET
 
 FIRST_EXTERNAL_VECTOR: Final = 0x20
 FIRST_SYSTEM_VECTOR: Final = 0xEB
@@ -41,7 +40,7 @@ NMI_LATCHED: Final = 2
 Hook = Callable[[Cpu], Coroutine[Any, Any, None]]
 
 
-class Entry:
+class Entry(Brackets):
     """The entry points of one machine.
 
     ``vector_irq[cpu][vector]`` finds the descriptor of a device vector. The hooks are the bodies of the system vectors:
@@ -52,10 +51,7 @@ class Entry:
     """
 
     def __init__(self, softirq: Softirq, vector_irq: list[list[IrqDesc | None]]) -> None:
-        self.softirq = softirq
-        self.sched = softirq.sched
-        self.costs = softirq.costs
-        self.trace = softirq.trace
+        super().__init__(softirq)
         self.map = self.sched.config.vectors
         self.local_apic = True
         self.vector_irq = vector_irq
@@ -67,7 +63,7 @@ class Entry:
         self.unused: Callable[[Cpu, int], None] | None = None
         cpus = len(self.sched.cpus)
         self.unhandled = [0] * cpus
-        self.counts: dict[int, list[int]] = {
+        self.counts = {
             vector: [0] * cpus
             for vector in (
                 NMI_VECTOR,
@@ -83,88 +79,42 @@ class Entry:
         self.online: Callable[[int], bool] | None = None
         self.nmi_state = [NMI_NOT_RUNNING] * cpus
         self.nmi_ns = [0] * cpus
-        self._depth = self.sched.config.hardirq_depth * HARDIRQ_OFFSET
-        self._mask = self.sched.count_mask
-        self._preemptible = self.sched.preemptible_kernel
-        if self.sched.lazy:
-            self.irq_exit = self._irq_exit_lazily  # type: ignore[method-assign]
-        self.exit_work = ExitWork(self.sched)
+        self.platform = PlatformVectors(self)
 
-    def install(self, idt: Idt) -> None:
-        """Fill the gates: system vectors first, then every free external one with the common or the spurious entry.
+    def system_gates(self) -> list[tuple[int, Handler, str]]:
+        """Return the vectors that have an entry of their own, with its handler and its name, in the order of their installation.
 
-        Without a local APIC there are no system vectors.
+        Without a local APIC there are none.
         """
         if not self.local_apic:
-            idt.set_gate(NMI_VECTOR, Gate(self.exc_nmi, "exc_nmi"))
-            for vector in range(FIRST_EXTERNAL_VECTOR, 256):
-                idt.set_gate(vector, Gate(self.common_interrupt, "asm_common_interrupt"))
-            return
-        system = (
-            (NMI_VECTOR, self.exc_nmi, "exc_nmi"),
-            (self.map.local_timer, self.sysvec_apic_timer_interrupt, "sysvec_apic_timer_interrupt"),
-            (IRQ_WORK_VECTOR, self.sysvec_irq_work, "sysvec_irq_work"),
-            (CALL_FUNCTION_SINGLE_VECTOR, self.sysvec_call_function_single, "sysvec_call_function_single"),
-            (CALL_FUNCTION_VECTOR, self.sysvec_call_function, "sysvec_call_function"),
-            (RESCHEDULE_VECTOR, self.sysvec_reschedule_ipi, "sysvec_reschedule_ipi"),
-        )
-        for vector, handler, name in system:
-            idt.set_gate(vector, Gate(handler, name))
+            return []
+        gates: list[tuple[int, Handler, str]] = [
+            (RESCHEDULE_VECTOR, self.sysvec_reschedule_ipi, "asm_sysvec_reschedule_ipi"),
+            (CALL_FUNCTION_VECTOR, self.sysvec_call_function, "asm_sysvec_call_function"),
+            (CALL_FUNCTION_SINGLE_VECTOR, self.sysvec_call_function_single, "asm_sysvec_call_function_single"),
+        ]
         if self.map.move_cleanup is not None:
-            idt.set_gate(self.map.move_cleanup, Gate(self.sysvec_irq_move_cleanup, "sysvec_irq_move_cleanup"))
+            gates.append((self.map.move_cleanup, self.sysvec_irq_move_cleanup, "asm_sysvec_irq_move_cleanup"))
+        gates += self.platform.gates()
+        gates += [
+            (self.map.local_timer, self.sysvec_apic_timer_interrupt, "asm_sysvec_apic_timer_interrupt"),
+            (IRQ_WORK_VECTOR, self.sysvec_irq_work, "asm_sysvec_irq_work"),
+            (SPURIOUS_APIC_VECTOR, self.spurious_interrupt, "asm_sysvec_spurious_apic_interrupt"),
+        ]
+        return gates
+
+    def install(self, idt: Idt) -> None:
+        """Fill the gates of a machine without exceptions: the NMI, system vectors, then a stub for every other external one."""
+        idt.set_gate(NMI_VECTOR, Gate(self.exc_nmi, "asm_exc_nmi"))
+        for vector, handler, name in self.system_gates():
+            idt.set_gate(vector, Gate(handler, name))
+        first_system = self.map.first_system_vector(self.local_apic)
         for vector in range(FIRST_EXTERNAL_VECTOR, 256):
             if idt.gates[vector] is None:
-                if vector < self.map.first_system:
+                if vector < first_system:
                     idt.set_gate(vector, Gate(self.common_interrupt, "asm_common_interrupt"))
                 else:
                     idt.set_gate(vector, Gate(self.spurious_interrupt, "asm_spurious_interrupt"))
-
-    # --- the brackets
-
-    def irq_enter(self, cpu: Cpu) -> None:
-        """Count one more hard interrupt. Raises ``KernelBug`` past the depth that priority classes allow."""
-        count = cpu.preempt_count
-        if count & HARDIRQ_MASK >= self._depth:
-            self._too_deep(cpu)
-        cpu.preempt_count = count + HARDIRQ_OFFSET
-
-    def _too_deep(self, cpu: Cpu) -> None:
-        raise KernelBug(f"hard interrupts nest deeper than {self._depth // HARDIRQ_OFFSET} on {cpu.name} at {cpu.engine.now} ns")
-
-    async def irq_exit(self, cpu: Cpu) -> None:
-        """End one hard interrupt: softirqs at the outermost one, then the reschedule, which must stay the last statement."""
-        count = cpu.preempt_count - HARDIRQ_OFFSET
-        cpu.preempt_count = count
-        softirq = self.softirq
-        index = cpu.id
-        if (softirq.pending[index] or softirq.pending_timers[index]) and not count & (HARDIRQ_MASK | NMI_MASK):
-            await softirq.irq_exit(cpu)
-        if cpu.need_resched:
-            await self._reschedule(cpu)
-
-    async def _irq_exit_lazily(self, cpu: Cpu) -> None:
-        """End one hard interrupt on a kernel whose fair tasks preempt lazily: on the way back to user mode at once."""
-        if cpu.current.regs_user and cpu.preempt_count & HARDIRQ_MASK == HARDIRQ_OFFSET:
-            cpu.preempt_count -= HARDIRQ_OFFSET
-            if self.softirq.pending[cpu.id] or self.softirq.pending_timers[cpu.id]:
-                await self.softirq.irq_exit(cpu)
-            self.sched.promote_lazy(cpu)
-            if cpu.need_resched:
-                await self._reschedule(cpu)
-        else:
-            await Entry.irq_exit(self, cpu)
-
-    async def _reschedule(self, cpu: Cpu) -> None:
-        """Reschedule on the way back to user mode, and on a preemptible kernel to a preemptible place. Linux: irqentry_exit()."""
-        if cpu.current.regs_user:
-            await self._exit_to_user(cpu)
-        elif self._preemptible and not cpu.preempt_count & self._mask:
-            await self.sched.preempt_schedule_irq(cpu)
-
-    async def _exit_to_user(self, cpu: Cpu) -> None:
-        task = cpu.current
-        assert isinstance(task, Task)
-        await self.exit_work.prepare(task)
 
     # --- device interrupts
 
@@ -192,31 +142,20 @@ class Entry:
 
     # --- system vectors
 
-    async def _enter_system(self, cpu: Cpu, vector: int) -> None:
-        self.counts[vector][cpu.id] += 1
-        self.irq_enter(cpu)
-        cpu.lapic.eoi(cpu)
-        await cpu.spend(self.costs.sysvec_entry_ns)
-
-    async def _leave_system(self, cpu: Cpu) -> None:
-        if self.costs.sysvec_exit_ns:
-            await cpu.spend(self.costs.sysvec_exit_ns)
-        await self.irq_exit(cpu)
-
     async def sysvec_apic_timer_interrupt(self, cpu: Cpu, vector: int) -> None:
         """Run expired hrtimers, the tick among them."""
-        await self._enter_system(cpu, vector)
+        await self.enter_system(cpu, vector)
         if self.trace is not None:
             self.trace.local_timer_entry(cpu, vector)
         if self.timer is not None:
             await self.timer(cpu)
         if self.trace is not None:
             self.trace.local_timer_exit(cpu, vector)
-        await self._leave_system(cpu)
+        await self.leave_system(cpu)
 
     async def sysvec_reschedule_ipi(self, cpu: Cpu, vector: int) -> None:
         """Do nothing but return, which reschedules; no softirqs. Linux: scheduler_ipi(), DEFINE_IDTENTRY_SYSVEC_SIMPLE()."""
-        await self._enter_system(cpu, vector)
+        await self.enter_system(cpu, vector)
         if self.trace is not None:
             self.trace.reschedule_entry(cpu, vector)
             self.trace.reschedule_exit(cpu, vector)
@@ -230,23 +169,23 @@ class Entry:
 
     async def sysvec_call_function_single(self, cpu: Cpu, vector: int) -> None:
         """Run queued calls of other CPUs and enqueue the tasks that they left on the wake list."""
-        await self._enter_system(cpu, vector)
+        await self.enter_system(cpu, vector)
         if self.trace is not None:
             self.trace.call_function_single_entry(cpu, vector)
         await self._call_function(cpu)
         if self.trace is not None:
             self.trace.call_function_single_exit(cpu, vector)
-        await self._leave_system(cpu)
+        await self.leave_system(cpu)
 
     async def sysvec_call_function(self, cpu: Cpu, vector: int) -> None:
         """Run calls that went to several CPUs."""
-        await self._enter_system(cpu, vector)
+        await self.enter_system(cpu, vector)
         if self.trace is not None:
             self.trace.call_function_entry(cpu, vector)
         await self._call_function(cpu)
         if self.trace is not None:
             self.trace.call_function_exit(cpu, vector)
-        await self._leave_system(cpu)
+        await self.leave_system(cpu)
 
     async def _call_function(self, cpu: Cpu) -> None:
         if self.call_function is not None:
@@ -255,14 +194,14 @@ class Entry:
 
     async def sysvec_irq_work(self, cpu: Cpu, vector: int) -> None:
         """Run this CPU's irq_work."""
-        await self._enter_system(cpu, vector)
+        await self.enter_system(cpu, vector)
         if self.trace is not None:
             self.trace.irq_work_entry(cpu, vector)
         if self.irq_work is not None:
             await self.irq_work(cpu)
         if self.trace is not None:
             self.trace.irq_work_exit(cpu, vector)
-        await self._leave_system(cpu)
+        await self.leave_system(cpu)
 
     async def sysvec_irq_move_cleanup(self, cpu: Cpu, vector: int) -> None:
         """Free the vectors that moved interrupts left behind on this CPU. Linux: before 6.7."""
@@ -271,7 +210,7 @@ class Entry:
         await cpu.spend(self.costs.sysvec_entry_ns)
         if self.move_cleanup is not None:
             await self.move_cleanup(cpu)
-        await self._leave_system(cpu)
+        await self.leave_system(cpu)
 
     async def spurious_interrupt(self, cpu: Cpu, vector: int) -> None:
         """Count a spurious vector; 0xFF gets no EOI, another one only if it is in service. Linux: handle_spurious_interrupt()."""
@@ -284,7 +223,7 @@ class Entry:
             cpu.lapic.eoi(cpu)
         if self.trace is not None:
             self.trace.spurious_apic_exit(cpu, vector)
-        await self._leave_system(cpu)
+        await self.leave_system(cpu)
 
     async def exc_nmi(self, cpu: Cpu, vector: int) -> None:
         """Run the NMI handler: no softirqs and no reschedule on the way out. Linux: arch/x86/kernel/nmi.c.

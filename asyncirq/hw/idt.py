@@ -98,7 +98,12 @@ class Idt:
             self.gates[vector] = gate
 
     def load(self, base: int = READ_ONLY_ALIAS, limit: int | None = None) -> None:
-        """Load the IDTR: where the table is seen, and its last byte, by default that of all 256 slots."""
+        """Load the IDTR: where the table is seen, and its last byte, by default that of all 256 slots.
+
+        Raises ``KernelBug`` once the table is read-only: so is the descriptor that the kernel loads it from.
+        """
+        if self.frozen:
+            raise KernelBug("BUG: unable to handle page fault: write of idt_descr, which is read-only after init")
         self.base = base
         self.limit = self.size - 1 if limit is None else limit
         short = not self.reaches(VECTORS - 1)

@@ -1,33 +1,92 @@
-"""Send signals to threads: which are blocked, which ignored, which pend.
+"""Send signals to threads: which are blocked, which ignored, which have a handler, which pend.
 
-Linux: kernel/signal.c, as far as kernel threads are concerned, which take no signal unless they ask for it. Model: nothing is
-delivered; an unblocked signal ends an interruptible sleep, and that is all.
+A signal for a kernel thread ends an interruptible sleep, and that is all. User threads take theirs on the way to user mode:
+``asyncirq.entry.signal`` delivers.
+
+Linux: kernel/signal.c. Model: every thread is a process of its own; one instance of a signal pends, real-time ones included.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, NamedTuple
 
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.task import TASK_INTERRUPTIBLE, Task
 
+SIGILL: Final = 4
+SIGTRAP: Final = 5
+SIGBUS: Final = 7
+SIGFPE: Final = 8
 SIGKILL: Final = 9
+SIGSEGV: Final = 11
 SIGTERM: Final = 15
 SIGCHLD: Final = 17
+SIGCONT: Final = 18
+SIGSTOP: Final = 19
+SIGURG: Final = 23
+SIGWINCH: Final = 28
+SIGSYS: Final = 31
 NSIG: Final = 64
+SYNCHRONOUS: Final = (SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGSYS)
+"""The signals that an instruction causes: delivered ahead of all others."""
+IGNORED_BY_DEFAULT: Final = (SIGCHLD, SIGCONT, SIGURG, SIGWINCH)
+
+SI_USER: Final = 0
+SI_KERNEL: Final = 0x80
+FPE_INTDIV: Final = 1
+FPE_FLTDIV: Final = 3
+FPE_FLTOVF: Final = 4
+FPE_FLTUND: Final = 5
+FPE_FLTRES: Final = 6
+FPE_FLTINV: Final = 7
+ILL_ILLOPN: Final = 2
+ILL_BADSTK: Final = 8
+SEGV_MAPERR: Final = 1
+SEGV_ACCERR: Final = 2
+SEGV_CPERR: Final = 10
+BUS_ADRALN: Final = 1
+BUS_ADRERR: Final = 2
+BUS_MCEERR_AR: Final = 4
+TRAP_BRKPT: Final = 1
+TRAP_TRACE: Final = 2
+TRAP_HWBKPT: Final = 4
 ALL_SIGNALS: Final = (1 << NSIG) - 1
 
 
-class Signals:
-    """The signals of one thread, as masks with bit ``signal - 1``."""
+class SigInfo(NamedTuple):
+    """What a signal says of its origin; ``code`` by the signal, ``address`` that of the fault."""
 
-    __slots__ = ("blocked", "ignored", "pending")
+    signo: int
+    code: int = SI_KERNEL
+    address: int = 0
+    errno: int = 0
+
+
+Handler = Callable[[Task, SigInfo], Coroutine[Any, Any, None]]
+"""A user program's own handler: ``await handler(task, info)``, in user mode."""
+Tracer = Callable[[Task, SigInfo], Coroutine[Any, Any, int]]
+"""A debugger: ``await tracer(task, info)`` returns the signal that the thread is to get instead, 0 for none."""
+
+
+class Signals:
+    """The signals of one thread, as masks with bit ``signal - 1``.
+
+    ``info`` is what the pending ones say, ``handlers`` the user program's own with the addresses that traces show. ``tracer`` is asked
+    first. ``fatal`` is the signal that ended the thread, 0 while none has.
+    """
+
+    __slots__ = ("blocked", "fatal", "handlers", "ignored", "info", "pending", "tracer")
 
     def __init__(self) -> None:
         self.blocked = 0
         self.ignored = 0
         self.pending = 0
+        self.fatal = 0
+        self.info: dict[int, SigInfo] = {}
+        self.handlers: dict[int, tuple[Handler, int]] = {}
+        self.tracer: Tracer | None = None
 
     def block_all(self) -> None:
         """Block every signal and forget those that pend. Linux: sigprocmask(SIG_BLOCK), flush_signals()."""
@@ -37,6 +96,33 @@ class Signals:
     def ignore(self, signal: int) -> None:
         """Throw a signal away whenever it is sent."""
         self.ignored |= 1 << signal - 1
+
+    def handle(self, signal: int, handler: Handler, address: int = 0x40_1000) -> None:
+        """Have the user program's own function take a signal. Raises ``UsageError`` for SIGKILL and SIGSTOP."""
+        if signal in (SIGKILL, SIGSTOP):
+            raise UsageError(f"signal {signal} has no handler but the kernel's", 22)
+        self.ignored &= ~(1 << signal - 1)
+        self.handlers[signal] = (handler, address)
+
+    def force(self, info: SigInfo) -> None:
+        """Make a signal pend that the thread caused itself: if it is blocked or ignored, it gets the default action instead."""
+        bit = 1 << info.signo - 1
+        if (self.blocked | self.ignored) & bit:
+            self.handlers.pop(info.signo, None)
+            self.blocked &= ~bit
+            self.ignored &= ~bit
+        self.info[info.signo] = info
+        self.pending |= bit
+
+    def dequeue(self) -> SigInfo | None:
+        """Take the next signal that is not blocked: those that an instruction causes first, then the lowest number."""
+        open_ones = self.pending & ~self.blocked
+        if not open_ones:
+            return None
+        caused = [signal for signal in SYNCHRONOUS if open_ones >> signal - 1 & 1]
+        signal = min(caused) if caused else (open_ones & -open_ones).bit_length()
+        self.pending &= ~(1 << signal - 1)
+        return self.info.pop(signal, SigInfo(signal, SI_USER))
 
     async def send(self, cpu: Cpu, task: Task, signal: int) -> bool:
         """Send a signal to ``task``, whose signals these are; return whether that woke it. Raises ``UsageError`` for no such signal.

@@ -10,7 +10,7 @@ from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.balance import Balance
 from asyncirq.sched.rq import RunQueue
-from asyncirq.sched.task import MAX_RT_PRIO, TASK_DEAD, TASK_RUNNING, Task, state_letter
+from asyncirq.sched.task import MAX_RT_PRIO, TASK_DEAD, TASK_RUNNING, Task, TaskExit, state_letter
 
 
 class Switching(Balance):
@@ -22,8 +22,26 @@ class Switching(Balance):
         if task.cpu.need_resched:
             await self.preempt_schedule(task)
         assert task.fn is not None
-        await task.fn(task)
+        try:
+            await task.fn(task)
+        except TaskExit as end:
+            if end.oops:
+                self._make_dead(task)
         await self._do_exit(task)
+
+    def _make_dead(self, task: Task) -> None:
+        """Tidy up after a task that the kernel killed in the middle of its own code. Linux: make_task_dead()."""
+        cpu = task.cpu
+        notes = []
+        if cpu.irqs_off:
+            notes.append("irqs disabled")
+        if cpu.preempt_count & self.count_mask:
+            notes.append(f"preempt_count {cpu.preempt_count & self.count_mask}")
+            cpu.preempt_count &= ~self.count_mask
+        if self.trace is not None:
+            for note in notes:
+                self.trace.printk(cpu, 6, f"note: {task.comm}[{task.pid}] exited with {note}")
+        task.held_locks.clear()
 
     async def _do_exit(self, task: Task) -> None:
         # The last schedule of a dead task returns: its context ends here, and the next one has been handed the CPU.

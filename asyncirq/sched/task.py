@@ -15,6 +15,7 @@ from asyncirq.sched.preempt import PREEMPT_MASK
 
 if TYPE_CHECKING:
     from asyncirq.sched.core import Sched
+    from asyncirq.sched.signal import Signals
 
 TASK_RUNNING: Final = 0x0
 TASK_INTERRUPTIBLE: Final = 0x1
@@ -60,6 +61,36 @@ def state_letter(state: int) -> str:
     return "R"
 
 
+class TaskExit(BaseException):
+    """End the running task wherever it is, as Linux's do_exit does: it unwinds the task's stack, so nobody else may catch it.
+
+    ``oops`` says that the kernel killed it in the middle of its own code: what it holds stays held.
+    """
+
+    def __init__(self, oops: bool = False) -> None:
+        super().__init__()
+        self.oops = oops
+
+
+class ThreadStruct:
+    """What the architecture keeps for a thread: its last trap, its debug registers, its hooks. Linux: struct thread_struct.
+
+    ``fpu_status`` are the pending x87 or SSE exceptions; ``vm86(trap, error_code)``, if the thread runs a virtual 8086, handles its traps
+    and says whether it did. ``fault_disabled`` counts pagefault_disable().
+    """
+
+    __slots__ = ("cr2", "error_code", "fault_disabled", "fpu_status", "trap_nr", "virtual_dr6", "vm86")
+
+    def __init__(self) -> None:
+        self.cr2 = 0
+        self.error_code = 0
+        self.trap_nr = 0
+        self.virtual_dr6 = 0
+        self.fpu_status = 0
+        self.fault_disabled = 0
+        self.vm86: Callable[[int, int], bool] | None = None
+
+
 class Task(Thread):
     """One kernel task: a kthread, a user thread, or a CPU's idle task.
 
@@ -98,9 +129,11 @@ class Task(Thread):
         "rt_priority",
         "saved_state",
         "sched",
+        "signals",
         "slice_start",
         "state",
         "sum_exec",
+        "thread",
         "vlag",
         "vruntime",
         "wake_cause",
@@ -145,6 +178,8 @@ class Task(Thread):
         self.pi_waiters: list[Any] = []
         self.held_locks: list[Any] = []
         self.worker: Any = None
+        self.signals: Signals | None = None
+        self.thread: ThreadStruct | None = None
 
     def __repr__(self) -> str:
         return f"<Task {self.comm}-{self.pid}>"
