@@ -192,7 +192,7 @@ class Hrtimers:
         for source, target in ((old.hard, here.hard), (old.soft, here.soft)):
             if source.running is not None:
                 raise KernelBug(f"hrtimers_dead_cpu: {source.running.name} runs on the dead CPU{dead} at {self.engine.now} ns")
-            for timer in source.armed():
+            for timer in source.timers():
                 target.add(timer)
             source.clear()
         self._force_reprogram(cpu, here)
@@ -286,16 +286,15 @@ class Hrtimers:
             self._program(cpu, expires)
 
     async def _run_queue(self, cpu: Cpu, queue: HrtimerQueue, now: int) -> None:
-        entries = queue.entries
         trace = self.trace
         waits = queue.waits
         lockdep = self.sched.lockdep
         next_ns = self.costs.timer_next_ns
         ran = False
-        while entries and now >= entries[0][2].softexpires:
+        while queue.entries and now >= queue.entries[0][2].softexpires:
             if ran and next_ns:
                 await cpu.spend(next_ns)
-                if not entries or now < entries[0][2].softexpires:
+                if not queue.entries or now < queue.entries[0][2].softexpires:
                     return
             ran = True
             timer = queue.pop()

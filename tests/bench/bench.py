@@ -20,13 +20,15 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench import bench_trace, callgrind
+from tests.bench import bench_trace, callgrind, deferred
 from tests.bench.load import Result
 
 SIZES: Final = (1, 4, 16, 256)
 LONG_RUN: Final = 1_000_000
 FAR_TIMERS: Final = 100_000
 MEMORY_MIB: Final = 300
+ITEMS: Final = 1_000_000
+PENDING_GROWTH: Final = 1.3
 
 
 class Limits:
@@ -181,12 +183,38 @@ def instructions(limits: Limits) -> None:
             limits.ceiling(f"instructions_{name}", count / recorded, callgrind.TOLERANCE)
 
 
+def deferred_work(limits: Limits, items: int) -> None:
+    """Measure tasklets, work items and timers, and compare few timers pending with many."""
+    few, many = deferred.FEW, deferred.MANY
+    for kind in ("tasklet", "work"):
+        print(f"deferred {kind} {cost_of(kind, items, 0):.2f} us an item, {items} items")
+    for kind in ("timer", "hrtimer"):
+        growths = []
+        while True:
+            least, most = cost_of(kind, items, few), cost_of(kind, items, many)
+            growths.append(most / least)
+            print(f"deferred {kind} {least:.2f} us an expiry with {few} pending, {most:.2f} with {many}, {items} expiries each")
+            if growths[0] <= PENDING_GROWTH or len(growths) == 3:
+                break
+        growth = statistics.median(growths)
+        limits.ratio(f"{kind}_pending", growth)
+        limits.ceiling(f"{kind}_pending", growth, PENDING_GROWTH)
+
+
+def cost_of(kind: str, items: int, pending: int) -> float:
+    """Measure one kind of deferred work in a process of its own; return us an item."""
+    command = [sys.executable, deferred.__file__, kind, str(items), str(pending)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env={**os.environ, "PYTHONHASHSEED": "0"})
+    return msgspec.json.decode(done.stdout, type=deferred.Cost).us
+
+
 def main() -> int:
     """Run everything; return 1 when a limit is broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of the comparison with SimPy (default 5)")
     parser.add_argument("--interrupts", type=int, default=10_240, help="interrupts of each run (default 10240)")
     parser.add_argument("--long", type=int, default=LONG_RUN, help=f"interrupts of the long run (default {LONG_RUN})")
+    parser.add_argument("--items", type=int, default=ITEMS, help=f"tasklets, work items and expiries of each kind (default {ITEMS})")
     parser.add_argument("--one", nargs=5, metavar=("SIDE", "CPUS", "INTERRUPTS", "TRACE", "FAR"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -199,6 +227,7 @@ def main() -> int:
         versus_peer(rounds, limits, options.rounds)
         long_run(limits, options.long)
         sinks(rounds, limits)
+        deferred_work(limits, options.items)
         instructions(limits)
     print("limits:")
     for verdict in limits.verdicts:
