@@ -80,7 +80,8 @@ class Score(msgspec.Struct):
     """The comparison of a prediction with a real capture.
 
     ``x`` is the largest difference, in percentage points, of any vector's share in any execution context over the run,
-    and ``x_where`` names it. ``p99_within_50`` and ``p99_within_25`` are percents of the ``p99_rows`` pooled headline rows.
+    and ``x_where`` names it. ``p99_within_50`` and ``p99_within_25`` are percents of the ``p99_rows`` headline rows that are
+    pooled over the phases whose arrivals agree; ``tails`` are these rows. ``pooled`` rows are those of the whole run.
     """
 
     predicted: str
@@ -95,6 +96,7 @@ class Score(msgspec.Struct):
     p99_within_25: float | None
     cells: list[Cell]
     pooled: list[Cell]
+    tails: list[Cell]
     missed: list[LeftOut]
     gated: list[LeftOut]
 
@@ -125,8 +127,7 @@ def score(predicted: Metrics, real: Metrics, source: Metrics) -> Score:
                 gated.append(_left_out(quantity, phase, dist, guess.n, reason))
             else:
                 cells.append(_cell(quantity, phase.phase, guess, dist, copy))
-    pooled = _pooled(predicted, real, source)
-    tails = [cell for cell in pooled if cell.headline and min(cell.n_real, cell.n_predicted) >= MIN_TAIL_SAMPLES]
+    tails = _tails(predicted, real, source)
     x, where = context_distance(predicted.pooled, real.pooled)
     return Score(
         predicted=predicted.name,
@@ -140,7 +141,8 @@ def score(predicted: Metrics, real: Metrics, source: Metrics) -> Score:
         p99_within_50=_percent(tails, lambda cell: cell.within(2, 50)),
         p99_within_25=_percent(tails, lambda cell: cell.within(2, 25)),
         cells=cells,
-        pooled=pooled,
+        pooled=_pooled(predicted, real, source),
+        tails=tails,
         missed=missed,
         gated=gated,
     )
@@ -165,6 +167,27 @@ def _pooled(predicted: Metrics, real: Metrics, source: Metrics) -> list[Cell]:
         guess = predicted.pooled.quantities.get(quantity)
         if guess is not None and min(guess.n, dist.n) >= MIN_SAMPLES:
             rows.append(_cell(quantity, real.pooled.phase, guess, dist, source.pooled))
+    return rows
+
+
+def _tails(predicted: Metrics, real: Metrics, source: Metrics) -> list[Cell]:
+    """Return the headline rows with enough samples for a p99, pooled over the phases that pass the arrival gate.
+
+    A phase in which the outside world did something else is a matter of weights here: its samples would move every rank.
+    """
+    rows = []
+    for quantity in real.pooled.quantities:
+        if not is_headline(quantity):
+            continue
+        guess: list[int] = []
+        truth: list[int] = []
+        for phase in real.phases:
+            there = predicted.of_phase(phase.phase)
+            if there is not None and gate(quantity, there, phase, real.net_lines) is None:
+                guess += there.quantities[quantity].samples if quantity in there.quantities else []
+                truth += phase.quantities[quantity].samples if quantity in phase.quantities else []
+        if min(len(guess), len(truth)) >= MIN_TAIL_SAMPLES:
+            rows.append(_cell(quantity, real.pooled.phase, Dist.of(guess), Dist.of(truth), source.pooled))
     return rows
 
 

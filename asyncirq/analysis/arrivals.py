@@ -158,25 +158,37 @@ _Group = tuple[str, str]
 
 
 def _plan_device(phase: PhaseCut, indexes: list[int]) -> tuple[list[ArrivalPlan], str]:
-    """Plan a device line by the first model whose evidence holds."""
+    """Plan a device line: each arrival by the first model whose evidence holds for it.
+
+    Where tasks are answered, one that found bottom halves off in a task comes where they are off again: that is what it
+    has to wait for on RT.
+    """
     arrivals = [phase.arrivals[i] for i in indexes]
     if len(indexes) < MIN_SAMPLES:
         return [_open(phase, i) for i in indexes], f"only {len(indexes)} arrivals: too few for a pattern"
-    tight = _tight_progress(arrivals)
-    answered = sum(_is_tight(arrival, tight) for arrival in arrivals)
-    if 2 * answered >= len(indexes):
-        plans = [_loop_plan(phase, i) for i in indexes]
-        return plans, f"{answered} of {len(indexes)} arrivals hit a task at the same progress: {_describe(tight)}"
     gaps = [after - before for before, after in pairwise([arrival.at_ns for arrival in arrivals])]
     p10, p50, p90 = (percentile(gaps, share) for share in (10, 50, 90))
+    tight = _tight_progress(arrivals)
+    answered = [_is_tight(arrival, tight) for arrival in arrivals]
     spaced = sum(100 * p10 <= 100 * gap <= (100 + SPACING_PERCENT) * p10 for gap in gaps)
-    if 5 * spaced >= 3 * len(gaps):
+    if 5 * spaced >= 3 * len(gaps) and 2 * sum(answered) < len(indexes):
         limited = [ArrivalPlan(i, "rate_limited", phase.arrivals[i].at_ns, None, 0, p10) for i in indexes]
         return limited, f"{spaced} of {len(gaps)} gaps are at most {SPACING_PERCENT} % above {p10} ns: the device spaces its interrupts"
     steady, text = _steady_delays(arrivals)
-    if 5 * steady >= 3 * len(indexes):
-        return [_loop_plan(phase, i) for i in indexes], f"{steady} of {len(indexes)} arrivals come after a steady idle time: {text}"
-    return [_open(phase, i) for i in indexes], f"no tie to a task's action; gaps p10/p50/p90 {p10}/{p50}/{p90} ns"
+    whole = 2 * sum(answered) >= len(indexes) or 5 * sum(_is_steady(arrival, steady) for arrival in arrivals) >= 3 * len(indexes)
+    plans = []
+    for i, tied in zip(indexes, answered, strict=True):
+        hit = phase.arrivals[i].hit
+        loop = whole or tied or _is_steady(phase.arrivals[i], steady) or bool(tight and hit.kind == "task" and hit.bh_off)
+        plans.append(_loop_plan(phase, i) if loop else _open(phase, i))
+    why = []
+    if any(answered):
+        why.append(f"{sum(answered)} of {len(indexes)} arrivals hit a task at the same progress: {_describe(tight)}")
+    if steady:
+        why.append(f"{sum(_is_steady(a, steady) for a in arrivals)} of {len(indexes)} arrivals come after a steady idle time: {text}")
+    if not why:
+        why.append(f"no tie to a task's action; gaps p10/p50/p90 {p10}/{p50}/{p90} ns")
+    return plans, "; ".join(why)
 
 
 def _loop_plan(phase: PhaseCut, index: int) -> ArrivalPlan:
@@ -214,19 +226,24 @@ def _describe(tight: dict[_Group, tuple[int, int]]) -> str:
     return "; ".join(f"{comm} {low}..{high} ns after {after}" for (comm, after), (low, high) in sorted(tight.items()))
 
 
-def _steady_delays(arrivals: list[Arrival]) -> tuple[int, str]:
-    """Count the arrivals whose idle time after one task's block varies by less than 40 % of its median (p10 to p90)."""
+def _is_steady(arrival: Arrival, steady: frozenset[int]) -> bool:
+    hit = arrival.hit
+    return hit.kind == "idle" and hit.last is not None and hit.last.ident in steady
+
+
+def _steady_delays(arrivals: list[Arrival]) -> tuple[frozenset[int], str]:
+    """Find the tasks after whose block the idle time varies by less than 40 % of its median (p10 to p90)."""
     groups: dict[int, list[int]] = {}
     for arrival in arrivals:
         if arrival.hit.kind == "idle" and arrival.hit.last is not None:
             groups.setdefault(arrival.hit.last.ident, []).append(arrival.hit.idle_ns)
-    steady, texts = 0, []
+    steady, texts = [], []
     for pid in sorted(groups):
         low, middle, high = (percentile(groups[pid], share) for share in (10, 50, 90))
         if len(groups[pid]) >= MIN_SAMPLES and 5 * (high - low) <= 2 * middle:
-            steady += len(groups[pid])
+            steady.append(pid)
             texts.append(f"{low}..{high} ns after pid {pid} blocks")
-    return steady, "; ".join(texts)
+    return frozenset(steady), "; ".join(texts)
 
 
 def percentile(samples: list[int], share: int) -> int:

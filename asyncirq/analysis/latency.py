@@ -228,6 +228,11 @@ class _Meter:
     def _sched_switch(self, event: Event, tally: Tally) -> None:
         tally.switches += 1
         ts, comm = event.ts, str(event.fields["next_comm"])
+        left = self._line_of(str(event.fields["prev_comm"]))
+        if left is not None and left in self._thread_first and str(event.fields["prev_state"]).startswith("S"):
+            # The thread looks for more before it sleeps: what came while it was awake woke nobody.
+            del self._thread_first[left]
+            tally.censored[f"awake:entry_to_thread:{self._name(left)}"] += 1
         start = self._waking.pop(int(event.fields["next_pid"]), None)
         if start is not None:
             tally.samples[f"waking_to_switch:{self._classes.of(comm)}"].append(ts - start)

@@ -4,7 +4,7 @@ A quantity's name is ``family`` or ``family:subject``. Families, with what their
 
 ==========================  ============================================================================================
 ``hard_handler:LINE``       ``irq_handler_entry`` to ``irq_handler_exit`` of one action
-``entry_to_thread:LINE``    FIRST ``irq_handler_entry`` since the irq thread last got a CPU, to the switch to that thread
+``entry_to_thread:LINE``    FIRST ``irq_handler_entry`` since the irq thread last got a CPU or slept, to the switch to that thread
 ``entry_to_thread_last:…``  LAST ``irq_handler_entry`` before the thread's ``sched_waking``, to the switch (every wake counts)
 ``entry_to_NET_RX:LINE``    FIRST ``irq_handler_entry`` of a NIC line since the last NET_RX on the CPU, to the NET_RX entry
 ``entry_to_NET_RX_last:…``  LAST ``irq_handler_entry`` before the raise that made NET_RX pending, to its entry

@@ -26,7 +26,7 @@ class QuantityInfo(msgspec.Struct, frozen=True):
 
 
 _GROUPS: Final = (
-    ("entry_to_thread", "Interrupt to irq thread", "first irq_handler_entry since the irq thread last got a CPU, to the switch to it"),
+    ("entry_to_thread", "Interrupt to irq thread", "first irq_handler_entry since the irq thread last ran or slept, to the switch to it"),
     ("entry_to_NET_RX", "Interrupt to NET_RX", "first irq_handler_entry of a NIC line since the CPU's last NET_RX, to the NET_RX entry"),
     ("raise_to_entry", "Softirq raise to entry", "the softirq_raise that made the vector pending, to its softirq_entry"),
     ("local_timer_to_TIMER", "Timer interrupt to TIMER", "last timer interrupt before it, to the entry of the TIMER softirq"),

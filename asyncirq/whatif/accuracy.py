@@ -6,6 +6,7 @@ its own kernel has to give its own counts back; that pair is printed whenever th
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -17,14 +18,17 @@ from asyncirq.whatif.run import KernelPrediction, Source
 
 ONE_STEP_NS: Final = 1_000
 """Stamps of a microsecond capture are good to this: a smaller error is none."""
+SERIES: Final = re.compile(r"[a-z]\d+(?=-)")
+"""Captures of one series differ in the kernel alone, which the letter says: it is name enough."""
 NEAR: Final = 25
 """Percent within which the medians of the headline quantities have to be."""
 
 
 def short_name(path: Path) -> str:
-    """Return what a capture is called in a pair: its folder's name up to the first dash."""
+    """Return what a capture is called in a pair: its folder's name, or the series that it begins with (``a4-...``)."""
     folder = path if path.is_dir() or not path.parent.name else path.parent
-    return folder.name.split("-", 1)[0] or str(path)
+    series = SERIES.match(folder.name)
+    return series[0] if series else folder.name or str(path)
 
 
 def median_lines(pair: str, predicted: Metrics, real: Metrics) -> list[str]:

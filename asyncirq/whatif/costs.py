@@ -31,6 +31,7 @@ _PLAIN: Final = MappingProxyType(
         "softirqd_wake_ns": "trace_event",
         "softirq_next_ns": "softirq_next",
         "ksoftirqd_ns": "ksoftirqd_enter",
+        "lock_handover_ns": "rt_lock_hand_over",
         "ttwu_ns": "try_to_wake_up",
         "resched_delay_ns": "voluntary_delay",
         "work_queue_ns": "trace_event",

@@ -17,6 +17,7 @@ from asyncirq.sched.task import (
     TASK_UNINTERRUPTIBLE,
     Task,
 )
+from asyncirq.units import NSEC_PER_MSEC
 
 if TYPE_CHECKING:
     from asyncirq.whatif.replay import Replay
@@ -33,6 +34,9 @@ class RecordedTask:
         self.tokens = 0
         self.in_section = False
         self.finished = False
+        # Bottom halves are off in the network stack alone, for what a trace shows: such a task is found in its system calls.
+        self._networks = any(isinstance(op, BhOff) for op in program.ops)
+        self._computes = _computes(program)
         self._replay = replay
         self._machine = replay.machine
         self._costs = replay.costs
@@ -104,10 +108,14 @@ class RecordedTask:
                 return
 
     async def _resched(self, left: int) -> int:
-        """Run on to the next cond_resched and offer the CPU there; return how much of ``left`` that took."""
+        """Run on to the next cond_resched and offer the CPU there, in user mode at once; return how much of ``left`` that took."""
         if self._machine.sched.preemptible_kernel or task_is_atomic(self.task):
             return 0
-        delay = min(max(left, 0), self._costs.resched_delay_ns)
+        if self._computes:
+            await self._offer()
+            return 0
+        wanted = self._costs.draw("syscall_delay", "resched_delay_ns") if self._networks else self._costs.resched_delay_ns
+        delay = min(max(left, 0), wanted)
         if delay:
             await self.task.spend(delay)
         await self._offer()
@@ -128,6 +136,13 @@ class RecordedTask:
         await task.schedule()
         self._costs.unpin("switch_block_ns")
         task.set_current_state(TASK_RUNNING)
+
+
+def _computes(program: TaskProgram) -> bool:
+    """Tell whether a task is in user mode nearly always: a millisecond of its own and more for each thing it does in the kernel."""
+    ran = sum(op.ns for op in program.ops if isinstance(op, Run))
+    acted = sum(not isinstance(op, Run | Irq) for op in program.ops)
+    return ran > NSEC_PER_MSEC * (acted + 1)
 
 
 def task_is_atomic(task: Task) -> bool:

@@ -63,6 +63,7 @@ def test_proxies_name_their_origin() -> None:
 def test_priors_are_labelled_and_none_is_measured() -> None:
     assert {prior.name: prior.value for prior in RT_PRIORS} == {
         "rt_lock_block": 9_140,
+        "rt_lock_hand_over": 4_300,
         "rt_preempt_switch": 6_430,
         "rt_try_to_wake_up": 3_820,
     }

@@ -49,7 +49,7 @@ def test_latency_row(monkeypatch: pytest.MonkeyPatch) -> None:
     heading = next(line for line in lines if line.startswith("| quantity"))
     assert cells(heading) == ["quantity", "captured", "threadirqs", "change", "rt", "change", "real", "change"]
     new = next(line for line in lines if line.startswith("| Interrupt to irq thread: eth0"))
-    assert cells(new)[1:4] == ["-", "11/13/22 (571)", "new"]
+    assert cells(new)[1:4] == ["-", "11/13/21 (571)", "new"]
 
 
 def test_contexts_rates_and_constants(monkeypatch: pytest.MonkeyPatch) -> None:

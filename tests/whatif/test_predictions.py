@@ -87,4 +87,4 @@ def test_costs_say_where_they_come_from() -> None:
     kinds = {cost.name: cost.kind for cost in prediction("rt").costs}
     assert kinds["try_to_wake_up"] == "measured"
     assert kinds["irq_thread_enter"] == "proxy"
-    assert {name for name, kind in kinds.items() if kind == "prior"} == {"rt_lock_block", "rt_preempt_switch"}
+    assert {name for name, kind in kinds.items() if kind == "prior"} == {"rt_lock_block", "rt_lock_hand_over", "rt_preempt_switch"}
