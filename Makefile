@@ -7,7 +7,7 @@ PY = $(VENV)/bin/python
 # Which interpreter builds the environment, the first that is new enough.
 PYTHON = python3 python3.14 python3.13 python3.12 python3.11 python
 RUN_EXTRAS = report
-DEV_EXTRAS = report,explore,trio,dev
+DEV_EXTRAS = report,explore,trio,dt,dev
 SOURCES = asyncirq devices tests
 
 STOCK = traces/linux/a4-61-stock-e1000-icount

@@ -28,7 +28,7 @@ def below(room: str) -> frozenset[str]:
     return frozenset(BASE + CHAIN[: CHAIN.index(room)])
 
 
-KERNEL: Final = frozenset((*BASE, *CHAIN, "board", "arch", "kernel"))
+KERNEL: Final = frozenset((*BASE, *CHAIN, "firmware", "board", "arch", "kernel"))
 
 ALLOWED: Final = MappingProxyType(
     {
@@ -47,8 +47,9 @@ ALLOWED: Final = MappingProxyType(
         "entry": below("entry"),
         "drivers": below("drivers"),
         "invariants": below("machine"),
-        "board": frozenset({"units", "errors", "costs", "trace", "sim", "hw"}),
-        "arch": below("drivers") | {"board"},
+        "firmware": frozenset({"units", "errors"}),
+        "board": frozenset({"units", "errors", "costs", "trace", "sim", "hw", "firmware"}),
+        "arch": below("drivers") | {"board", "firmware"},
         "kernel": below("drivers") | {"board", "arch"},
         "machine": below("machine") | {"invariants", "board", "kernel"},
         "host": frozenset[str](),

@@ -6,20 +6,26 @@ Linux: arch/arm64/kernel/irq.c, smp.c, drivers/clocksource/arm_arch_timer.c.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
 
 from asyncirq.arch.arm64_smp import IPI_CALL_FUNC, IPI_IRQ_WORK, IPI_NAMES, IPI_RESCHEDULE, SmpIpis
 from asyncirq.arch.base import Arch
-from asyncirq.board.arm64 import TIMER_PPI, Arm64Board
+from asyncirq.board.arm64 import Arm64Board
 from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.entry.arm64 import Arm64Entry
+from asyncirq.errors import KernelBug
+from asyncirq.firmware.irqchip import IrqchipTable
 from asyncirq.hw.arch_timer import ENABLE, IMASK, ISTATUS
 from asyncirq.hw.cpu import Cpu
-from asyncirq.hw.gic import regs
 from asyncirq.irq import proc
 from asyncirq.irq.desc import IRQ_HANDLED, IRQ_NONE, IRQ_TYPE_LEVEL_HIGH, IRQF_TIMER, IrqReturn
 from asyncirq.irq.ipi import Ipi
 from asyncirq.irq.manage import IrqCore
-from asyncirq.irqchip.gic_common import GIC_PPI
+
+VIRTUAL_TIMER: Final = 2
+"""Which of the timer's interrupts a kernel at EL1 uses, in the order of the device tree's binding."""
 
 
 class Arm64(Arch):
@@ -48,11 +54,11 @@ class Arm64(Arch):
         """Send an SGI from a CPU to one, itself included."""
 
     @abstractmethod
-    def init_controller(self) -> None:
-        """Set the interrupt controllers up, on every CPU. Linux: irqchip_init(), and the hotplug callbacks of each CPU."""
+    def drivers(self) -> IrqchipTable:
+        """Return the table of the controllers that this kernel has drivers for."""
 
     @abstractmethod
-    def map_private(self, cells: tuple[int, int, int]) -> int:
+    def map_private(self, cells: Sequence[int]) -> int:
         """Return the irq of a specifier."""
 
     # --- boot
@@ -68,7 +74,9 @@ class Arm64(Arch):
         self.irq.boot_note("init_irq: irq stacks")
         self.irq.boot_note("init_irq: shadow call stacks")
         self.irq.boot_note("init_irq: irqchip")
-        self.init_controller()
+        self.drivers().irqchip_init(self.board.devicetree, (), partial(self.irq.printk, None))
+        if not self.entry.has_root_handler:
+            raise KernelBug("Kernel panic - not syncing: No interrupt controller found.")
         if self.config.pseudo_nmi:
             self.check_priority_mask()
 
@@ -88,7 +96,9 @@ class Arm64(Arch):
     def setup_timer(self, cpu: Cpu) -> None:
         """Request the timer once for all CPUs, and enable it on this one. Linux: arch_timer_register(), arch_timer_starting_cpu()."""
         if not self.timer_irq:
-            self.timer_irq = self.map_private((GIC_PPI, TIMER_PPI - regs.SGI_LIMIT, IRQ_TYPE_LEVEL_HIGH))
+            tree = self.board.devicetree
+            node = tree.compatible("arm,armv8-timer")[0]
+            self.timer_irq = self.map_private(tree.interrupts(node)[VIRTUAL_TIMER])
             self.irq.request_percpu_irq(self.timer_irq, self._timer, "arch_timer", self.board.timers, flags=IRQF_TIMER)
         self.irq.enable_percpu_irq(cpu, self.timer_irq, IRQ_TYPE_LEVEL_HIGH)
 

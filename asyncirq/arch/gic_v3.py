@@ -9,6 +9,9 @@ from asyncirq.board.arm64 import BoardMsi
 from asyncirq.board.gic import GicV3Board
 from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.errors import UsageError
+from asyncirq.firmware.acpi import GIC_DISTRIBUTOR, AcpiProbe, Subtable
+from asyncirq.firmware.devicetree import Node
+from asyncirq.firmware.irqchip import IrqchipTable
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.desc import IRQ_TYPE_EDGE_RISING, IRQ_TYPE_LEVEL_HIGH
 from asyncirq.irq.manage import IrqCore
@@ -35,24 +38,43 @@ class GicV3Arch(Arm64):
         """Send an SGI from a CPU to one, itself included."""
         self.gic.send_sgi(cpu, dest, number)
 
-    def init_controller(self) -> None:
+    def drivers(self) -> IrqchipTable:
+        """Return the table of the controllers that this kernel has drivers for."""
+        table = IrqchipTable()
+        table.declare("arm,gic-v3", self._of_init)
+        table.acpi_declare(AcpiProbe("gic_v3", GIC_DISTRIBUTOR, 3, self._acpi_init))
+        return table
+
+    def _of_init(self, node: Node, parent: Node | None) -> int:
+        """Start the GIC that a device tree tells of, and the ITS under it. Linux: gic_of_init(), its_of_probe()."""
+        its = any("arm,gic-v3-its" in child.strings("compatible") and child.available for child in node.children)
+        return self._init_bases(its)
+
+    def _acpi_init(self, entry: Subtable) -> int:
+        """Start the GIC that ACPI's table tells of. Linux: gic_acpi_init()."""
+        return self._init_bases(its=True)
+
+    def _init_bases(self, its: bool) -> int:
         """Set up distributor, ITS and IPIs, then what every CPU has for itself, as it does when it comes. Linux: gic_init_bases()."""
         gic = self.gic
         error = self.entry.set_handle_irq(gic.handle_irq)
         if error:
-            raise UsageError("the root interrupt handler is set already", -error)
+            return error
         gic.dist_init()
         gic.cpu_init(self.cpus[0])
-        self.its.start()
-        self.its.cpu_init(self.cpus[0])
+        if its:
+            self.its.start()
+            self.its.cpu_init(self.cpus[0])
         gic.smp_init(self.smp.set_range)
         for cpu in self.cpus[1:]:
             if not gic.check(cpu):
                 gic.cpu_init(cpu)
-                self.its.cpu_init(cpu)
+                if its:
+                    self.its.cpu_init(cpu)
                 self.smp.setup(cpu)
+        return 0
 
-    def map_private(self, cells: tuple[int, int, int]) -> int:
+    def map_private(self, cells: Sequence[int]) -> int:
         """Return the irq of a specifier."""
         return self.gic.domain.map_specifier(cells)
 

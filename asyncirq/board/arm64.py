@@ -9,6 +9,7 @@ from typing import Final
 
 from asyncirq.board.base import Board, Msi
 from asyncirq.errors import UsageError
+from asyncirq.firmware.devicetree import DeviceTree, Node, Value
 from asyncirq.hw.arch_timer import ArchTimer, SystemCounter
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.gic import regs
@@ -25,8 +26,12 @@ SPIS: Final = 256
 
 
 class Arm64Board(Board):
-    """An arm64 board. ``pes`` are the inputs of its CPUs, ``timers`` compare with ``counter``, ``wires`` lead to SPIs."""
+    """An arm64 board. ``pes`` are the inputs of its CPUs, ``timers`` compare with ``counter``, ``wires`` lead to SPIs.
 
+    ``devicetree`` is what firmware tells the kernel of all this.
+    """
+
+    devicetree: DeviceTree
     pes: list[Pe]
     counter: SystemCounter
     timers: list[ArchTimer]
@@ -92,3 +97,15 @@ class BoardMsi(Msi):
             self.pending = True
             return
         self._send(message, cause)
+
+
+def virt_tree(cpus: int, controller: Node) -> DeviceTree:
+    """Return the device tree of a virtual board with this interrupt controller, whose phandle is 1: CPUs, timer, controller."""
+    names = [
+        Node(f"cpu@{number:x}", {"device_type": "cpu", "compatible": "arm,cortex-a57", "reg": number, "enable-method": "psci"})
+        for number in range(cpus)
+    ]
+    ppis = [cell for number in (13, 14, TIMER_PPI - regs.SGI_LIMIT, 10) for cell in (1, number, 4)]
+    timer = Node("timer", {"compatible": ("arm,armv8-timer", "arm,armv7-timer"), "interrupts": ppis, "always-on": ()})
+    root: dict[str, Value] = {"#address-cells": 2, "#size-cells": 2, "compatible": "linux,dummy-virt", "interrupt-parent": 1}
+    return DeviceTree(Node("", root, [Node("cpus", {"#address-cells": 1, "#size-cells": 0}, names), timer, controller]))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from asyncirq.board.arm64 import SPIS, Arm64Board
+from asyncirq.board.arm64 import SPIS, Arm64Board, virt_tree
 from asyncirq.costs import Costs
+from asyncirq.firmware.devicetree import Node, Value
 from asyncirq.hw.gic.common import GicState
 from asyncirq.hw.gic.distributor import Distributor
 from asyncirq.hw.gic.interrupt import GicInterrupt
@@ -28,6 +29,20 @@ class GicV3Board(Arm64Board):
         self.distributor = Distributor(GicState(engine, trace), cpus, SPIS)
         self.memory = Memory()
         self.its = Its([Lpis(part, self.memory) for part in self.distributor.redistributors], self.memory, trace)
+        its: dict[str, Value] = {
+            "compatible": "arm,gic-v3-its",
+            "msi-controller": (),
+            "#msi-cells": 1,
+            "reg": (0, 0x0808_0000, 0, 0x2_0000),
+        }
+        props: dict[str, Value] = {
+            "compatible": "arm,gic-v3",
+            "interrupt-controller": (),
+            "#interrupt-cells": 3,
+            "reg": (0, 0x0800_0000, 0, 0x1_0000, 0, 0x080A_0000, 0, cpus * 0x2_0000),
+            "phandle": 1,
+        }
+        self.devicetree = virt_tree(cpus, Node("intc@8000000", props, [Node("its@8080000", its)]))
         self.join([Pe(interface) for interface in self.distributor.interfaces], self._set_ppi)
 
     def _set_ppi(self, cpu: int, intid: int, level: bool, cause: int) -> None:

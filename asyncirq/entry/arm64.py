@@ -65,6 +65,11 @@ class Arm64Entry(Entry):
 
     # --- root handlers
 
+    @property
+    def has_root_handler(self) -> bool:
+        """Tell whether a controller's driver has set the root handler of IRQs."""
+        return self._irq_set
+
     def set_handle_irq(self, handler: RootHandler) -> int:
         """Set the root handler of IRQs; the first one stays, another gets -EBUSY. Linux: set_handle_irq()."""
         if self._irq_set:
