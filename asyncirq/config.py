@@ -130,6 +130,9 @@ _RANGES: Final = (
     ("wq_max_active", 1, 1 << 20),
     ("wq_cpu_intensive_us", 0, 1 << 31),
     ("wq_watchdog_thresh_s", 0, 1 << 20),
+    ("watchdog_thresh_s", 0, 60),
+    ("hung_task_timeout_s", 0, 1 << 20),
+    ("rcu_stall_timeout_s", 0, 300),
     ("hardirq_depth", 1, 15),
 )
 """Name, least and greatest value of each number that has limits."""
@@ -178,6 +181,11 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bug of the kernel's ends the machine, not the thread. ``bits``: on 32 bits a flow handler is called through the switch to the
     interrupt stack. On arm64, ``boot_el``: a kernel booted at EL2 ends interrupts in two steps (GIC EOImode 1); ``pseudo_nmi``:
     interrupts off is a priority mask, so that urgent lines get through (GICv3).
+
+    What is stuck. Each is 0, off, unless asked for, since its timers are in the trace. ``watchdog_thresh_s`` (Linux: 10): a CPU that stays
+    in the kernel for twice as long is a soft lockup; ``hardlockup_buddy`` (since 6.5): the next CPU notices one that takes no interrupts.
+    ``hung_task_timeout_s`` (120): a task that sleeps uninterruptibly; ``hung_task_blocker``: with who owns its lock (since 6.16).
+    ``rcu_stall_timeout_s`` (21): a grace period. ``panic_on_lockup``: a report is a ``KernelBug``.
 
     Locks. ``mutex_spin_on_owner``: whoever finds a mutex's owner running spins for it (since 2.6.29). ``queued_rwlocks``: whoever finds
     an rwlock waited for waits too (since 3.16), not readers past writers. ``lockdep``: validate locking, and be silent after the first
@@ -249,6 +257,12 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bits: Literal[32, 64] = 64
     boot_el: Literal[1, 2] = 1
     pseudo_nmi: bool = False
+    watchdog_thresh_s: int = 0
+    hardlockup_buddy: bool = False
+    hung_task_timeout_s: int = 0
+    hung_task_blocker: bool = False
+    rcu_stall_timeout_s: int = 0
+    panic_on_lockup: bool = False
     mutex_spin_on_owner: bool = True
     queued_rwlocks: bool = True
     lockdep: Literal["off", "once", "all", "raise"] = "off"
@@ -295,7 +309,13 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _RELEASES: Final = (
     KernelConfig(
-        release="linux-7.1", preemption="lazy", wq_max_active=1024, forced_secondary_prio=49, ktimers="forced", eevdf_base_slice_ns=700_000
+        release="linux-7.1",
+        preemption="lazy",
+        wq_max_active=1024,
+        forced_secondary_prio=49,
+        ktimers="forced",
+        eevdf_base_slice_ns=700_000,
+        hung_task_blocker=True,
     ),
     KernelConfig(release="linux-6.12", wq_max_active=1024),
     KernelConfig(

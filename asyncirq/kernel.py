@@ -11,6 +11,7 @@ from functools import partial
 from asyncirq.arch import make_arch
 from asyncirq.board import Board, Msi
 from asyncirq.bottom_half.backlog import Backlog
+from asyncirq.bottom_half.detectors import Detectors
 from asyncirq.bottom_half.dev_poll import DevPoll
 from asyncirq.bottom_half.hrtimer import Hrtimers
 from asyncirq.bottom_half.irq_work import IrqWorks
@@ -72,6 +73,7 @@ class Kernel:
         else:
             bh = BhWorkqueues(self.tasklets, self.irq_work) if config.wq_bh else None
             self.workqueues = ManagedWorkqueues(self.sched, self.sleep, bh)
+        self.detectors = Detectors(self.rcu, self.hrtimers, self.sleep)
         self.softnet = Softnet(self.softirq)
         self.napi = NapiCore(self.softirq, self.softnet, self.sleep)
         self.net = NetCore(self.softnet, self.rcu)
@@ -104,6 +106,8 @@ class Kernel:
         self.tick.online = self.smpboot.online
         self.tick.hooks.append(self.rcu.tick)
         self.tick.keepers.append(self.rcu.needs_cpu)
+        if self.detectors.rcu_stall is not None:
+            self.tick.hooks.append(self.detectors.rcu_stall.tick)
         self.tick.hooks.append(self.irq_work.irq_work_tick)
         self.tick.keepers.append(self.irq_work.irq_work_needs_cpu)
         if self.sched.smp:
@@ -140,6 +144,7 @@ class Kernel:
         self.workqueues.boot()
         for cpu in self.board.cpus:
             self.rcu.spawn(self.smpboot, cpu)
+        self.detectors.boot(self.smpboot)
 
     # --- upcalls with a body
 

@@ -51,7 +51,7 @@ class Rcu:
     """RCU of one machine.
 
     ``started`` and ``completed`` are the numbers of the latest grace periods that began and ended; one is under way while they
-    differ. ``flavours`` are the other ways to read. ``waiting`` has a bit for each CPU that it waits for.
+    differ, since ``gp_start_ns``. ``flavours`` are the other ways to read. ``waiting`` has a bit for each CPU that it waits for.
     """
 
     def __init__(self, softirq: Softirq) -> None:
@@ -61,6 +61,7 @@ class Rcu:
         self.engine = softirq.engine
         self.started = 0
         self.completed = 0
+        self.gp_start_ns = 0
         self.waiting = 0
         self.data = [RcuData() for _ in softirq.sched.cpus]
         self._rt = softirq.config.rt
@@ -102,6 +103,10 @@ class Rcu:
             self._readers[task] = (depth - 1, began)
         else:
             del self._readers[task]
+
+    def readers_before(self, period: int) -> list[Task]:
+        """Return the tasks whose readers began before a grace period, by pid."""
+        return sorted((task for task, (_, began) in self._readers.items() if began < period), key=lambda task: task.pid)
 
     # --- callbacks
 
@@ -196,6 +201,7 @@ class Rcu:
         if self.started != self.completed or self._wanted <= self.completed:
             return
         self.started += 1
+        self.gp_start_ns = self.engine.now
         for cpu, data, rq in zip(self.sched.cpus, self.data, self.sched.rqs, strict=True):
             data.switches = rq.nr_switches
             data.quiescent = False
