@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from asyncirq.arch import make_arch
+from asyncirq.arch.x86 import X86
 from asyncirq.board import Board, Msi
 from asyncirq.bottom_half.backlog import Backlog
 from asyncirq.bottom_half.detectors import Detectors
@@ -31,6 +32,7 @@ from asyncirq.bottom_half.workqueue_keventd import Keventd
 from asyncirq.config import KernelConfig
 from asyncirq.costs import Costs
 from asyncirq.entry.detailed import Detailed
+from asyncirq.entry.special_traps import SpecialTraps
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq import proc
@@ -179,6 +181,16 @@ class Kernel:
         await self.irq_work.run_remote(cpu)
 
     # --- what the machine offers
+
+    @property
+    def traps(self) -> SpecialTraps:
+        """Return the exceptions: raise them in a task's code, handle their signals, register notifiers.
+
+        Raises ``UsageError`` ENOSYS on a machine that is no x86.
+        """
+        if not isinstance(self.arch, X86):
+            raise UsageError("this machine has no exceptions of x86", 38)
+        return self.arch.traps
 
     def gsi_to_irq(self, gsi: int, level: bool, active_low: bool) -> int:
         """Return the irq of a wire, made at the first call. Raises ``UsageError`` when it is wired otherwise already."""

@@ -122,6 +122,6 @@ EXCEPTIONS: Final = MappingProxyType({entry.vector: entry for entry in ENTRIES i
 def stub(vector: int) -> EntryPoint:
     """Return the entry point whose code a vector without one of its own gets: that of the common interrupt."""
     for entry in ENTRIES:
-        if entry.vector == vector:
+        if entry.vector == vector != nr.X86_TRAP_IRET:
             return entry
     return next(entry for entry in ENTRIES if entry.name == "common_interrupt")

@@ -209,6 +209,7 @@ class SpecialTraps(Traps):
             return
         if not regs.user_mode:
             self.oops.panic(task.cpu, "Fatal local machine check")
+        thread_of(task).trap_nr = nr.X86_TRAP_MC
         self.signals.force(task, SigInfo(SIGBUS, BUS_MCEERR_AR, regs.ip))
 
     async def _vmm_communication(self, task: Task, regs: PtRegs, error_code: int, vector: int) -> None:

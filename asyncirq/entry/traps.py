@@ -85,15 +85,25 @@ class Traps:
     # --- for experiments
 
     async def exception(
-        self, task: Task, vector: int, error_code: int | None = None, *, ip: int = 0, user: bool | None = None, address: int = 0
+        self,
+        task: Task,
+        vector: int,
+        error_code: int | None = None,
+        *,
+        ip: int = 0,
+        user: bool | None = None,
+        address: int = 0,
+        regs: PtRegs | None = None,
     ) -> PtRegs:
         """Raise an exception in a task's code, in user mode unless it is a kernel thread, and return the registers it goes on with.
 
-        ``address`` is what a page fault puts into CR2. Raises ``UsageError`` for a vector that is no exception's.
+        ``regs`` are the code's registers, if it has any. ``address`` is what a page fault puts into CR2. Raises ``UsageError`` for a
+        vector that is no exception's.
         """
         if error_code is None and vector in nr.TRAPS and nr.TRAPS[vector].error_code:
             error_code = 0
-        regs = registers(task, ip, user=not task.kthread if user is None else user)
+        if regs is None:
+            regs = registers(task, ip, user=not task.kthread if user is None else user)
         await raise_exception(task, Raised(vector, error_code, address=address), regs)
         return regs
 
@@ -137,7 +147,7 @@ class Traps:
         if bad_iret and cpu.system.iret_frame is not None and cpu.system.iret_frame.user_mode:
             # The return to user mode failed: handle it as if user mode had faulted. Linux: fixup_bad_iret().
             regs = cpu.system.iret_frame
-            task.regs_user = True
+            task.regs_user, task.frame = True, regs
             self.step(cpu, "fixup_bad_iret")
         error_code = max(saved.orig_ax, 0)
         saved.orig_ax = NO_SYSCALL

@@ -10,7 +10,6 @@ from asyncirq import Machine
 from asyncirq.arch.x86 import X86
 from asyncirq.config import KernelConfig
 from asyncirq.costs import Costs, cost_names
-from asyncirq.entry.special_traps import SpecialTraps
 from asyncirq.sched.task import Task
 from asyncirq.trace.record import Record, tag_of
 
@@ -26,7 +25,7 @@ class Scene:
         arch = machine.kernel.arch
         assert isinstance(arch, X86)
         self.arch = arch
-        self.traps: SpecialTraps = arch.traps
+        self.traps = machine.kernel.traps
         self.log: list[tuple[int, str]] = []
         self.tasks: dict[str, Task] = {}
 
