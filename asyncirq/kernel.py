@@ -123,6 +123,7 @@ class Kernel:
         self.irq.schedule_resend = partial(self._schedule_resend, resend)
         poll = Timer(self._poll_spurious, "poll_spurious_irq_timer")
         self.irq.arm_spurious_poll = partial(self._arm_spurious_poll, poll)
+        self.entry.online = self.smpboot.online.__getitem__
         self.entry.timer = self.hrtimers.hrtimer_interrupt
         self.entry.call_function = self._call_function
         self.entry.irq_work = self.irq_work.irq_work_run

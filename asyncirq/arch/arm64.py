@@ -15,6 +15,7 @@ from asyncirq.arch.base import Arch
 from asyncirq.board.arm64 import Arm64Board
 from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.entry.arm64 import Arm64Entry
+from asyncirq.entry.arm64_stacks import Arm64Stacks, arm64_init_irq
 from asyncirq.errors import KernelBug
 from asyncirq.firmware.irqchip import IrqchipTable
 from asyncirq.hw.arch_timer import ENABLE, IMASK, ISTATUS
@@ -71,14 +72,18 @@ class Arm64(Arch):
 
     def init_irq(self) -> None:
         """Make the stacks, the controllers, and with pseudo-NMIs a mask that agrees with the CPU's state. Linux: init_IRQ()."""
-        self.irq.boot_note("init_irq: irq stacks")
-        self.irq.boot_note("init_irq: shadow call stacks")
-        self.irq.boot_note("init_irq: irqchip")
+        self.stacks = arm64_init_irq(self.cpus, self._boot_step, self._irqchip_init, shadow_call_stacks=True)
+        if self.config.pseudo_nmi:
+            self.check_priority_mask()
+
+    def _boot_step(self, step: str) -> None:
+        self.irq.boot_note(f"init_irq: {step}")
+
+    def _irqchip_init(self, stacks: Arm64Stacks) -> None:
+        self._boot_step("irqchip")
         self.drivers().irqchip_init(self.board.devicetree, (), partial(self.irq.printk, None))
         if not self.entry.has_root_handler:
             raise KernelBug("Kernel panic - not syncing: No interrupt controller found.")
-        if self.config.pseudo_nmi:
-            self.check_priority_mask()
 
     def check_priority_mask(self) -> None:
         """Warn if SErrors are masked on the boot CPU, and mask normal interrupts by priority alone: exceptions are let in.

@@ -18,12 +18,14 @@ from asyncirq.entry import (
 )
 from asyncirq.entry.detailed import Detailed, Detailed32
 from asyncirq.entry.idt_setup import IdtSetup
+from asyncirq.entry.nmi import NmiHandlers
 from asyncirq.entry.special_traps import SpecialTraps
 from asyncirq.errors import InternalError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.exception import refused
 from asyncirq.hw.i8259_pair import CASCADE
 from asyncirq.hw.idt import Idt
+from asyncirq.hw.port61 import Port61
 from asyncirq.hw.segment import Gdt
 from asyncirq.irq.desc import IRQ_NONE, IRQF_NO_THREAD, IrqDesc
 from asyncirq.irqchip.i8259 import I8259Domain
@@ -32,7 +34,7 @@ T = TypeVar("T")
 
 
 class X86(Arch):
-    """The kernel's side of an x86 board."""
+    """The kernel's side of an x86 board. ``nmi`` are its NMI handlers, ``port61`` the port that tells why an NMI came."""
 
     idt: IdtSetup
     traps: SpecialTraps
@@ -45,7 +47,15 @@ class X86(Arch):
         else:
             entry = (Entry if self.config.bits == 64 else Entry32)(self.softirq, vector_irq)
         self.traps = SpecialTraps(entry)
+        self.port61 = Port61(self._system_error)
+        self.nmi = NmiHandlers(entry, self.port61)
         return entry
+
+    def _system_error(self) -> None:
+        """Pass an error of the board on to the boot CPU, whose LINT1 it is wired to."""
+        lapic = getattr(self.cpus[0], "lapic", None)
+        if lapic is not None:
+            lapic.latch_nmi()
 
     def setup_gates(self) -> None:
         """Fill the gates: of one table that every CPU loads, or of one for each CPU. ``idt`` is the set-up of the first."""

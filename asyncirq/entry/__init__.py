@@ -8,6 +8,11 @@
 | ``traps.py``, ``special_traps.py``, ``fault.py`` | the exceptions |
 | ``die.py`` | the notifier chain, the exception table, oopses and panics |
 | ``exit_work.py``, ``signal.py`` | the way back to user mode; signals on it |
+| ``nmi.py`` | whose an NMI is |
+| ``detailed.py`` | the same entry points, showing every step of what follows |
+| ``path.py``, ``irqflags.py`` | single steps, GS, context tracking; marks of interrupts off |
+| ``stacks.py``, ``irq_stack.py``, ``arm64_stacks.py`` | all stacks of a machine; changing to the interrupt stack |
+| ``idtentry.py``, ``do_irq_entry.py``, ``nmi_entry.py`` | the way in and out since 5.8, and before; that of NMIs |
 | ``arm64.py`` | the vector table of arm64, with the root handlers of its interrupt controller |
 """
 

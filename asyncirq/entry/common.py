@@ -46,8 +46,8 @@ class Entry(Brackets):
     ``vector_irq[cpu][vector]`` finds the descriptor of a device vector. The hooks are the bodies of the system vectors:
     ``timer`` (hrtimer interrupt), ``call_function``, ``irq_work``, ``nmi``, ``move_cleanup`` (where the vector map has a vector
     for it); ``unused`` ends a vector that nobody has, and ``unhandled[cpu]`` counts them. ``online(index)``, if set, tells whether a
-    CPU takes NMIs; ``nmi_state[cpu]`` is what it does with them now, ``nmi_ns[cpu]`` the time that went into them. ``local_apic``
-    False leaves the system vectors out.
+    CPU takes NMIs; ``nmi_state[cpu]`` is what it does with them now, ``nmi_ns[cpu]`` the time that went into them, and
+    ``nmi_began[cpu]`` when the last one began. ``local_apic`` False leaves the system vectors out.
     """
 
     def __init__(self, softirq: Softirq, vector_irq: list[list[IrqDesc | None]]) -> None:
@@ -79,6 +79,7 @@ class Entry(Brackets):
         self.online: Callable[[int], bool] | None = None
         self.nmi_state = [NMI_NOT_RUNNING] * cpus
         self.nmi_ns = [0] * cpus
+        self.nmi_began = [0] * cpus
         self.platform = PlatformVectors(self)
 
     def system_gates(self) -> list[tuple[int, Handler, str]]:
@@ -241,7 +242,7 @@ class Entry(Brackets):
                 await cpu.spend(self.costs.nmi_nested_ns)
             return
         state[index] = NMI_EXECUTING
-        began = cpu.engine.now
+        began = self.nmi_began[index] = cpu.engine.now
         system = cpu.system
         cr2 = system.cr2
         while True:

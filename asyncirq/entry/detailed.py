@@ -40,6 +40,8 @@ class Detailed(Entry):
 
     def __init__(self, softirq: Softirq, vector_irq: list[list[IrqDesc | None]]) -> None:
         super().__init__(softirq, vector_irq)
+        # A kernel that preempts lazily has exchanged it for its own, which this class's one covers.
+        self.__dict__.pop("irq_exit", None)
         config = softirq.config
         self.stacks = Stacks(self.sched.cpus, config.stacks, config.bits)
         self.path = Path(softirq, self.stacks)
@@ -95,6 +97,8 @@ class Detailed(Entry):
         """Count one more hard interrupt, and the stack that its C code needs."""
         super().irq_enter(cpu)
         self.path.mark(cpu, "irq_enter")
+        if self.sched.config.entry_code == "do_irq":
+            self.path.mark(cpu, "rcu_lockdep_check")
         if self._simple[cpu.id]:
             self._simple[cpu.id] = False
             return
@@ -116,6 +120,8 @@ class Detailed(Entry):
             outer, self.irq_stack.exiting[index] = self.irq_stack.exiting[index], True
             await softirq.irq_exit(cpu)
             self.irq_stack.exiting[index] = outer
+        if self.sched.lazy and cpu.current.regs_user and not count & HARDIRQ_MASK:
+            self.sched.promote_lazy(cpu)
         if self.sched.config.entry_code == "idtentry":
             await self.irq_stack.leave(cpu)
 

@@ -99,7 +99,7 @@ class DoIrqEntry(IdtEntry):
             path.flags.hardirqs_off(cpu)
             await path.step(cpu, "trace_hardirqs_off")
             if entered.from_user:
-                path.cpus[cpu.id].in_user = False
+                path.user_exit(cpu)
                 await path.step(cpu, "enter_from_user_mode")
             path.need_kernel_gs(cpu, "do_IRQ")
             await self.irq_stack.enter(cpu, entered.from_user)
@@ -127,7 +127,7 @@ class DoIrqEntry(IdtEntry):
         if wide:
             await path.step(cpu, "trace_hardirqs_iretq")
             if entered.from_user:
-                path.cpus[cpu.id].in_user = True
+                path.user_enter(cpu)
                 await path.swapgs(cpu)
         await path.step(cpu, "pop_regs" if wide else "restore_all")
         path.mark(cpu, "iret")

@@ -21,13 +21,13 @@ import msgspec
 
 from asyncirq.entry.irq_stack import IrqStack
 from asyncirq.entry.nmi_entry import NmiEntry
-from asyncirq.entry.path import USER_STACK, Entered, Path
+from asyncirq.entry.path import USER_STACK, Entered, Path, frame_image
 from asyncirq.entry.stacks import Stacks
 from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu, Thread
 from asyncirq.hw.idt import Gate
-from asyncirq.hw.pt_regs import HardwareFrame, PtRegs
-from asyncirq.hw.stack import Stack
+from asyncirq.hw.pt_regs import NO_SYSCALL, HardwareFrame, PtRegs
+from asyncirq.hw.stack import WORD, Stack
 from asyncirq.hw.system_regs import Raised
 from asyncirq.hw.tss import IST_INDEX_DB, ist_field
 from asyncirq.sched.task import Task
@@ -75,7 +75,7 @@ class IdtEntry:
         stack = mine.tss.select(gate.ist if stacks.policy.ist else 0, from_user, current)
         if stacks.bits == 64:
             stack.align()
-        image = self.path.image(hw, from_user)
+        image = frame_image(hw, stacks.bits, from_user)
         stack.push_bytes(image)
         mine.current = None if stack is own else stack
         entered = Entered(stack, left, left_sp, hw, image, from_user)
@@ -106,23 +106,32 @@ class IdtEntry:
         thread = cpu.current
         pushed = self.path.cpus[cpu.id].pushed
         entered = pushed if pushed is not None else self.push(cpu, gate, thread.regs_user)
-        self.path.cpus[cpu.id].pushed = None
-        if entered.from_user and not self.xenpv:
-            # The way to user mode left both so; what has no way there in the model starts here.
-            self.path.cpus[cpu.id].gs_user = self.path.cpus[cpu.id].user_cr3 = True
+        state = self.path.cpus[cpu.id]
+        state.pushed = None
+        outer_instrumentable, state.instrumentable = state.instrumentable, False
+        if entered.from_user:
+            # A hypervisor that has switched stacks has exchanged these as well.
+            state.gs_user = state.user_cr3 = not self.xenpv
         if kind == "paranoid" and not entered.from_user:
             await self._paranoid(gate, cpu, thread, entered, vector)
-            return
+        else:
+            await self._ordinary(gate, kind, cpu, entered, vector)
+        self.path.cpus[thread.cpu.id].instrumentable = outer_instrumentable
+
+    async def _ordinary(self, gate: Gate, kind: Kind, cpu: Cpu, entered: Entered, vector: int) -> None:
+        """Lead an event through that comes where GS is what CS says."""
+        thread = cpu.current
         await self._stub(cpu, entered, vector if kind in ("irq", "simple") else None)
         await self._error_entry(cpu, thread, entered)
         self.path.need_kernel_gs(cpu, gate.name)
         await self.irqentry_enter(cpu, entered)
         outer = self.path.cpus[cpu.id].irq_regs
         if kind in ("irq", "simple"):
+            self._hand_over(thread, entered)
             self.path.cpus[cpu.id].irq_regs = entered.regs
-        if kind == "irq":
             self.path.cpus[cpu.id].flush_l1d = True
             await self.path.step(cpu, "l1d_flush_request")
+        if kind == "irq":
             await self.irq_stack.enter(cpu, entered.from_user)
         await gate.handler(cpu, vector)
         cpu = thread.cpu
@@ -141,6 +150,14 @@ class IdtEntry:
             entered.regs.orig_ax = code
             entered.stack.push(code)
             await self.path.step(cpu, "push_code")
+
+    def _hand_over(self, thread: Thread, entered: Entered) -> None:
+        """Take the vector out of its slot, which holds -1 from now on: nothing to restart."""
+        own = self.stacks.of(thread)
+        moved = entered.from_user and not self.xenpv
+        stack, address = (own, own.top - 48) if moved else (entered.stack, entered.address - WORD)
+        stack.poke(address, NO_SYSCALL)
+        entered.regs.orig_ax = NO_SYSCALL
 
     async def _error_entry(self, cpu: Cpu, thread: Thread, entered: Entered) -> None:
         """Save the other registers; from user mode get GS, page tables and stack of the kernel."""
@@ -176,6 +193,7 @@ class IdtEntry:
         cpu = thread.cpu
         if not entered.from_user or self.xenpv:
             self.pop(thread, entered)
+            self.path.cpus[cpu.id].gs_user = self.path.cpus[cpu.id].user_cr3 = entered.from_user
             return
         self.stacks.cpus[cpu.id].current = None
         self.stacks.of(thread).sp = entered.left_sp
@@ -205,6 +223,7 @@ class IdtEntry:
         base = ESPFIX_BASE + (cpu.id << 32)
         alias = Stack("ESPFIX", base | entered.regs.sp & 0xFFFF_0000, 8 * ESPFIX_STACK_WORDS)
         alias.push_bytes(entered.hw.encode()[-40:])
+        alias.read_only = True
         self.stacks.cpus[cpu.id].current = alias
         await self.path.step(cpu, "espfix64")
 
@@ -217,7 +236,9 @@ class IdtEntry:
         entered.was_user_gs = await self.path.paranoid_entry(cpu)
         self.path.need_kernel_gs(cpu, gate.name)
         self.shift(cpu, gate, 1)
+        self.path.instrumentation(cpu, True)
         await gate.handler(cpu, vector)
+        self.path.instrumentation(cpu, False)
         self.shift(cpu, gate, -1)
         await self.path.paranoid_exit(cpu, entered.was_user_gs)
         self.path.mark(cpu, "iret")
@@ -234,10 +255,9 @@ class IdtEntry:
         """Tell whoever has to know that the kernel runs: context tracking from user mode, RCU from idle, else only the tick."""
         path = self.path
         state = path.cpus[cpu.id]
-        path.instrumentation(cpu, False)
         path.flags.hardirqs_off(cpu)
         if entered.from_user:
-            state.in_user = False
+            path.user_exit(cpu)
             await path.step(cpu, "enter_from_user_mode")
         elif isinstance(cpu.current, Task) and cpu.current.is_idle and not state.watching:
             state.watching = entered.exit_rcu = True
@@ -259,17 +279,16 @@ class IdtEntry:
             await self._exit_to_user_mode(cpu)
         elif entered.hw.flags & 0x200:
             if entered.exit_rcu:
-                path.instrumentation(cpu, False)
                 state.watching = False
                 await path.step(cpu, "ct_irq_exit")
             else:
                 await self._cond_resched(cpu)
                 cpu = cpu.current.cpu
             path.flags.hardirqs_on(cpu)
-            path.instrumentation(cpu, True)
         elif entered.exit_rcu:
             state.watching = False
             await path.step(cpu, "ct_irq_exit")
+        path.instrumentation(cpu.current.cpu, False)
 
     async def _cond_resched(self, cpu: Cpu) -> None:
         sched = self.path.sched
@@ -290,9 +309,9 @@ class IdtEntry:
         await path.sched.user_work(task)
         cpu = task.cpu
         path.flags.hardirqs_on(cpu)
-        path.instrumentation(cpu, False)
         await path.step(cpu, "trace_hardirqs_on_prepare")
-        path.cpus[cpu.id].in_user = True
+        path.instrumentation(cpu, False)
+        path.user_enter(cpu)
         await path.step(cpu, "user_enter_irqoff")
         await path.step(cpu, "arch_exit_to_user_mode")
         await path.step(cpu, "lockdep_hardirqs_on")

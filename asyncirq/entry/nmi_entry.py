@@ -92,8 +92,8 @@ class NmiEntry:
         entered = self.code.push(cpu, gate, thread.regs_user)
         # What the interrupted code was at is in the frame now.
         state = path.cpus[cpu.id]
-        outer = (state.ip, state.direction)
-        state.ip, state.direction = -1, False
+        outer = (state.ip, state.direction, state.instrumentable)
+        state.ip, state.direction, state.instrumentable = -1, False, False
         await path.step(cpu, "nmi")
         if entered.from_user:
             await self._from_user(gate, cpu, thread, entered, vector)
@@ -106,7 +106,12 @@ class NmiEntry:
                 await self._first(gate, cpu, thread, entered, vector)
             else:
                 await self._nested(cpu, thread, entered, where)
-        state.ip, state.direction = outer
+        state.ip, state.direction, state.instrumentable = outer
+
+    async def _handler(self, gate: Gate, cpu: Cpu, vector: int) -> None:
+        self.path.instrumentation(cpu, True)
+        await gate.handler(cpu, vector)
+        self.path.instrumentation(cpu, False)
 
     def _where(self, entered: Entered) -> str:
         """Tell the first NMI from a nested one, and from one that comes during the fix-up."""
@@ -155,7 +160,7 @@ class NmiEntry:
             stack.push_bytes(entered.regs.encode()[:120])
             was_user = await path.paranoid_entry(cpu)
             path.need_kernel_gs(cpu, gate.name)
-            await gate.handler(cpu, vector)
+            await self._handler(gate, cpu, vector)
             await path.paranoid_exit(cpu, was_user)
             stack.sp = top - COPIED
             state.direction = True
@@ -182,7 +187,7 @@ class NmiEntry:
         entered.stack.push(-1)
         entered.stack.push_bytes(entered.regs.encode()[:120] if self.stacks.bits == 64 else entered.regs.encode(32)[:44])
         was_user = await self.path.paranoid_entry(cpu)
-        await gate.handler(cpu, vector)
+        await self._handler(gate, cpu, vector)
         await self.path.paranoid_exit(cpu, was_user)
         self.path.mark(cpu, "iret")
         self.code.pop(thread, entered)
@@ -201,7 +206,7 @@ class NmiEntry:
         own.push_bytes(entered.regs.encode(64 if wide else 32))
         self.stacks.cpus[cpu.id].current = None
         await path.step(cpu, "nmi_task_stack")
-        await gate.handler(cpu, vector)
+        await self._handler(gate, cpu, vector)
         if wide:
             await self.code.to_user(cpu, thread, entered)
         path.mark(cpu, "iret")

@@ -86,6 +86,7 @@ class CpuPath:
         "pushed",
         "switched",
         "user_cr3",
+        "user_since",
         "watching",
     )
 
@@ -93,8 +94,9 @@ class CpuPath:
         self.gs_user = False
         self.user_cr3 = False
         self.in_user = False
+        self.user_since = 0
         self.watching = True
-        self.instrumentable = 1
+        self.instrumentable = True
         self.ip = -1
         self.direction = False
         self.flush_l1d = False
@@ -104,7 +106,11 @@ class CpuPath:
 
 
 class Path:
-    """The steps of one machine's entry code. ``hooks[step]`` is a tracer of a step; ``strict`` refuses one where no tracing is allowed."""
+    """The steps of one machine's entry code.
+
+    ``hooks[step]`` is a tracer of a step; ``strict`` refuses one where no tracing is allowed. ``user_ns[cpu]`` is the time that
+    context tracking counts as the user's.
+    """
 
     def __init__(self, softirq: Softirq, stacks: Stacks) -> None:
         self.softirq = softirq
@@ -118,6 +124,8 @@ class Path:
         self.hooks: dict[str, TraceHook] = {}
         self.strict = True
         self.nmi_ns = [0] * len(self.cpus)
+        self.user_ns = [0] * len(self.cpus)
+        self.sched.user_hook = self._system_call
         self._step_ns = softirq.costs.entry_step_ns
 
     # --- steps
@@ -144,6 +152,31 @@ class Path:
 
     def _refuse(self, cpu: Cpu, text: str) -> NoReturn:
         raise KernelBug(f"WARNING: {text}, on {cpu.name} at {self.engine.now} ns")
+
+    # --- context tracking
+
+    def user_enter(self, cpu: Cpu) -> None:
+        """Tell context tracking that the CPU goes to user mode: its time is the user's from now on."""
+        state = self.cpus[cpu.id]
+        state.in_user = True
+        state.user_since = self.engine.now
+
+    def user_exit(self, cpu: Cpu) -> None:
+        """Tell context tracking that the CPU has come from user mode: its time is the kernel's from now on."""
+        state = self.cpus[cpu.id]
+        if state.in_user:
+            state.in_user = False
+            self.user_ns[cpu.id] += self.engine.now - state.user_since
+
+    def _system_call(self, task: Thread, entering: bool) -> None:
+        """Change sides as a system call does. Model: its entry code takes no steps."""
+        cpu = task.cpu
+        state = self.cpus[cpu.id]
+        state.gs_user = state.user_cr3 = entering and self.stacks.bits == 64
+        if entering:
+            self.user_enter(cpu)
+        else:
+            self.user_exit(cpu)
 
     # --- GS and page tables
 
@@ -185,11 +218,11 @@ class Path:
 
     def instrumentation(self, cpu: Cpu, begin: bool) -> None:
         """Begin or end a stretch of entry code in which tracing is allowed."""
-        self.cpus[cpu.id].instrumentable = int(begin)
+        self.cpus[cpu.id].instrumentable = begin
 
     # --- frames
 
-    def where(self, thread: Thread, from_user: bool) -> int:
+    def _where(self, thread: Thread, from_user: bool) -> int:
         """Return the instruction pointer of what is interrupted.
 
         Model: Python code has none; how much time the CPU has spent outside of NMIs stands for it, so two NMIs with nothing
@@ -208,19 +241,23 @@ class Path:
         flags = X86_FLAGS_FIXED | (0 if cpu.pushed_irqs_off else X86_FLAGS_IF)
         if self.cpus[cpu.id].direction:
             flags |= X86_FLAGS_DF
-        given = thread.frame
-        ip = given.ip if given is not None and self.cpus[cpu.id].ip < 0 else self.where(thread, from_user)
+        # In user mode the registers at hand are those of the program that is executed, if any.
+        given = thread.frame if from_user else None
+        ip = self._where(thread, from_user) if given is None else given.ip
         if self.stacks.bits == 32:
             if from_user:
                 return HardwareFrame(ip, USER_CS_32BIT, flags, USER_STACK_32, USER_DS_32BIT, error_code)
             return HardwareFrame(ip, KERNEL32_CS, flags, self.stacks.current(cpu).sp, KERNEL32_DS, error_code)
+        if given is not None:
+            return HardwareFrame(ip, given.cs, flags, given.sp, given.ss, error_code)
         if from_user:
             return HardwareFrame(ip, USER_CS, flags, USER_STACK, USER_DS, error_code)
         return HardwareFrame(ip, KERNEL_CS, flags, self.stacks.current(cpu).sp, KERNEL_DS, error_code)
 
-    def image(self, hw: HardwareFrame, from_user: bool) -> bytes:
-        """Return a frame as the CPU writes it: on 32 bits without SS and ESP unless it comes from user mode."""
-        if self.stacks.bits == 64:
-            return hw.encode()
-        names = frame_words_32(from_user, hw.error_code is not None)
-        return b"".join(encode_word(name, getattr(hw, name), 4) for name in names)
+
+def frame_image(hw: HardwareFrame, bits: int, from_user: bool) -> bytes:
+    """Return a frame as the CPU writes it: on 32 bits without SS and ESP unless it comes from user mode."""
+    if bits == 64:
+        return hw.encode()
+    names = frame_words_32(from_user, hw.error_code is not None)
+    return b"".join(encode_word(name, getattr(hw, name), 4) for name in names)

@@ -77,6 +77,19 @@ async def _boundary(thread: Thread, regs: PtRegs, shadow: int) -> None:
         await deliver(thread, Raised(X86_TRAP_DB), regs)
     if shadow == NO_SHADOW and thread.cpu.attention:
         await interrupt_window(thread)
+    elif shadow == STI_SHADOW and system.nmi_in_sti_shadow and thread.cpu.attention:
+        await _take_nmi(thread)
+
+
+async def _take_nmi(thread: Thread) -> None:
+    """Take an NMI, if any, while interrupts are held back."""
+    cpu = thread.cpu
+    irqs_off, cpu.irqs_off = cpu.irqs_off, True
+    cpu.recompute()
+    if cpu.attention:
+        await interrupt_window(thread)
+    cpu.irqs_off = irqs_off
+    cpu.recompute()
 
 
 async def _step(thread: Thread, insn: Insn, regs: PtRegs, shadow: int) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from asyncirq.errors import UsageError
+from asyncirq.errors import KernelBug, UsageError
 
 WORD: Final = 8
 STACK_END_MAGIC: Final = 0x57AC_6E9D
@@ -26,10 +26,11 @@ class Stack:
 
     ``end`` is the lowest address that may be used: above ``base`` where something lies at the end. ``low`` is the lowest ``sp``
     that ever was. ``guard`` says that a write below ``base`` faults, which calls ``on_guard(stack, address)``; without a guard page it
-    goes through and is counted in ``escaped`` bytes, lost to whatever lies there. ``word`` is the bytes of a word.
+    goes through and is counted in ``escaped`` bytes, lost to whatever lies there. ``read_only`` memory takes no write at all. ``word``
+    is the bytes of a word.
     """
 
-    __slots__ = ("_memory", "base", "end", "escaped", "guard", "low", "name", "on_guard", "size", "sp", "top", "word")
+    __slots__ = ("_memory", "base", "end", "escaped", "guard", "low", "name", "on_guard", "read_only", "size", "sp", "top", "word")
 
     def __init__(self, name: str, base: int, size: int, *, guard: bool = True, reserved: int = 0, word: int = WORD) -> None:
         if size <= 0 or base % ALIGN or size % ALIGN:
@@ -42,6 +43,7 @@ class Stack:
         self.sp = self.low = self.top
         self.guard = guard
         self.escaped = 0
+        self.read_only = False
         self.word = word
         self.on_guard: Callable[[Stack, int], None] | None = None
         self._memory = bytearray(size)
@@ -115,7 +117,9 @@ class Stack:
         return bytes(self._memory[start : start + size])
 
     def write(self, address: int, data: bytes) -> None:
-        """Write bytes. Below the stack it faults or goes astray; raises ``UsageError`` above it."""
+        """Write bytes. Below the stack it faults or goes astray; raises ``UsageError`` above it, ``KernelBug`` where it is read-only."""
+        if self.read_only:
+            raise KernelBug(f"BUG: unable to handle page fault for address: {address:x}: the {self.name} stack is read-only")
         start = address - self.base
         if start + len(data) > self.size:
             raise UsageError(f"stack {self.name}: {len(data)} bytes at {address:#x} are beyond its top {self.top:#x}")

@@ -59,9 +59,11 @@ class SystemRegs:
 
     ``steps``, if set, takes the name of each step of a delivery. ``push``, if set, writes the frames. ``pending_debug`` are
     the DR6 bits of a debug trap that is held back. ``iret_frame`` is what an IRET that failed was to return to.
+    ``nmi_in_sti_shadow``: STI
+    does not hold NMIs back, as on some hardware.
     """
 
-    __slots__ = ("cr2", "dr", "gdt", "iret_frame", "pending_debug", "push", "steps")
+    __slots__ = ("cr2", "dr", "gdt", "iret_frame", "nmi_in_sti_shadow", "pending_debug", "push", "steps")
 
     def __init__(self, bits: int = 64) -> None:
         self.gdt = Gdt(bits)
@@ -70,6 +72,7 @@ class SystemRegs:
         self.dr[DR_STATUS] = DR6_RESERVED
         self.dr[DR_CONTROL] = DR7_FIXED
         self.pending_debug = 0
+        self.nmi_in_sti_shadow = False
         self.steps: list[str] | None = None
         self.push: Push | None = None
         self.iret_frame: PtRegs | None = None

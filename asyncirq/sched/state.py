@@ -47,6 +47,7 @@ class SchedState:
         self.preemptible_kernel = config.preemption in ("full", "lazy", "rt")
         self.lazy = config.lazy
         self.nr_migrations = 0
+        self.user_hook: Callable[[Task, bool], None] | None = None
         self.user_work: Callable[[Task], Coroutine[Any, Any, None]] | None = None
         self.lockdep: Any = None
         self._next_pid = 1

@@ -223,9 +223,14 @@ class Task(Thread):
         if self.work:
             await self.exit_to_user()
             await self.cpu.irq_enable()
+        hook = self.sched.user_hook
+        if hook is not None:
+            hook(self, True)
         self.user_mode = True
         await self.spend(ns)
         self.user_mode = False
+        if hook is not None:
+            hook(self, False)
 
     async def exit_to_user(self) -> None:
         """Do what ``work`` asks for; returns with interrupts off."""

@@ -180,10 +180,10 @@ def test_S2_27_both_places_are_met(step: str) -> None:
         if len(m.log) < 3:
             m.nmi()
 
+    m.path.strict = False
     if step == "nmi_restore":
         m.path.hooks["nmi_restore"] = send
     else:
-        m.path.strict = False
         m.path.hooks["paranoid_entry"] = lambda cpu, name: m.nmi() if m.stacks.current(cpu).name == "#DB" else None
     m.nmi_at(100)
     m.play(20_000)
@@ -264,7 +264,7 @@ def test_S2_13_an_nmi_may_hit_mid_stack_switch() -> None:
         m.play(20_000)
         assert [text for _, text in m.log] == ["IRQ"]
         assert (m.mine().inuse, m.mine().current, m.stacks.current(m.cpus[0]).depth) == (False, None, 168)
-        assert [record.ts for record in m.records() if tag_of(type(record)) == "sched_process_exit"] == [40 + 5000 + 65 + 35]
+        assert [record.ts for record in m.records() if tag_of(type(record)) == "sched_process_exit"] == [45 + 5000 + 65 + 35]
         m.end()
     # Between the flag and the switch, and between the way back and the flag, the old stack is in use with the flag set.
     assert {name: over.count(name) for name in sorted(set(over))} == {"IRQ True": 5, "TASK False": 51, "TASK True": 10}

@@ -30,6 +30,8 @@ class Detail(Rig):
         self.entry.watch_idle(self.idle)
         self.stacks = self.entry.stacks
         self.path = self.entry.path
+        for state in self.path.cpus:
+            state.watching = False  # They halt already.
 
     def state(self, cpu: int = 0) -> CpuPath:
         """Return where a CPU is on its way in or out."""
@@ -57,10 +59,10 @@ class Detail(Rig):
         idt = self.cpus[cpu].idt
         idt.gates[vector] = self.entry.lead(vector, Gate(handler, f"exc_{vector}", ist=ist))
 
-    async def hit(self, cpu: Cpu, vector: int) -> None:
+    async def hit(self, cpu: Cpu, vector: int, error_code: int | None = None) -> None:
         """Raise an exception in the code that runs on a CPU now."""
         thread = cpu.current
-        await raise_exception(thread, Raised(vector), registers(thread, 0xFFFF_FFFF_8123_4567))
+        await raise_exception(thread, Raised(vector, error_code), registers(thread, 0xFFFF_FFFF_8123_4567))
 
     def steps(self, since: int = 1, until: int = 1 << 60, *, at: bool = False, stacks: bool = False) -> list[Any]:
         """Return the steps of entry code, with their times and stacks if asked for."""
