@@ -14,6 +14,7 @@ from asyncirq.board import Board, Msi
 from asyncirq.bottom_half.backlog import Backlog
 from asyncirq.bottom_half.detectors import Detectors
 from asyncirq.bottom_half.dev_poll import DevPoll
+from asyncirq.bottom_half.dl_timer import DlTimer
 from asyncirq.bottom_half.hrtimer import Hrtimers
 from asyncirq.bottom_half.irq_work import IrqWorks
 from asyncirq.bottom_half.ksoftirqd import SoftirqThreads
@@ -112,6 +113,8 @@ class Kernel:
             self.tick.hooks.append(self.detectors.rcu_stall.tick)
         self.tick.hooks.append(self.irq_work.irq_work_tick)
         self.tick.keepers.append(self.irq_work.irq_work_needs_cpu)
+        self.sched.deadlines.make_timer = partial(DlTimer, self.hrtimers)
+        self.tick.keepers.append(self.sched.rt_throttled)
         if self.sched.smp:
             self.softirq.open_softirq(SCHED_SOFTIRQ, self.sched.rebalance)
             self.sched.raise_softirq = self.softirq.raise_softirq_irqoff

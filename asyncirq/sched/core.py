@@ -15,6 +15,7 @@ from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.kthreadd import Kthreadd
 from asyncirq.sched.policy import Policies
+from asyncirq.sched.stop import Stoppers
 from asyncirq.sched.task import MAX_RT_PRIO, SCHED_NORMAL, TASK_RUNNING, Task, TaskFn
 from asyncirq.sched.wakeup import Wakeups
 from asyncirq.sim.engine import Engine
@@ -22,11 +23,15 @@ from asyncirq.trace.recorder import Recorder
 
 
 class Sched(Wakeups, Policies):
-    """The scheduler of one machine: a run queue for each CPU, and every task by pid. ``kthreadd`` starts threads for others."""
+    """The scheduler of one machine: a run queue for each CPU, and every task by pid. ``kthreadd`` starts threads for others.
+
+    ``stoppers`` stop a CPU, ``deadlines`` holds the deadline class."""
 
     def __init__(self, engine: Engine, cpus: list[Cpu], config: KernelConfig, costs: Costs, trace: Recorder | None) -> None:
         super().__init__(engine, cpus, config, costs, trace)
         self.kthreadd = Kthreadd(self)
+        self.stoppers = Stoppers(self)
+        self.task_ready = self.check_preempt
 
     def new_task(
         self,
@@ -67,11 +72,36 @@ class Sched(Wakeups, Policies):
             self.trace.task_newtask(self.cpus[0], pid, task.comm)
         return task
 
+    async def set_cpus_allowed_ptr(self, caller: Task, task: Task, mask: int) -> None:
+        """Restrict a task to the CPUs of ``mask`` and return when it has left the others: a running one is stopped and moved.
+
+        Linux: kernel/sched/core.c __set_cpus_allowed_ptr(), affine_move_task(). Raises ``UsageError`` as ``set_cpus_allowed`` does,
+        ``KernelBug`` in atomic context. Model: a task with migration disabled leaves later, without anybody waiting for it.
+        """
+        cpu = caller.preempt_disable()
+        runs = self.rqs[task.cpu.id].curr is task and not task.migrate_depth
+        if not runs:
+            self.set_cpus_allowed(cpu, task, mask)
+            await caller.preempt_enable()
+            return
+        here = self._allow(task, mask)
+        await caller.preempt_enable()
+        if here is not None:
+
+            async def migration_cpu_stop(cpu: Cpu) -> None:
+                if task.on_rq and task.cpu is cpu and not task.allowed >> cpu.id & 1 and not task.migrate_depth:
+                    self.rqs[cpu.id].unqueue(task)
+                    self._move(cpu, task)
+
+            await self.stoppers.stop_one_cpu(caller, here.id, migration_cpu_stop)
+
     def start_now(self, task: Task) -> None:
         """Make a new task ready without a waker and without taking time: for boot, and for the first task of a test."""
         rq = self.rqs[task.cpu.id]
         if task.prio >= MAX_RT_PRIO:
             rq.fair.place(task, initial=True)
+        elif task.dl is not None:
+            self.deadlines.wake(rq.cpu, task, self.engine.now)
         rq.activate(task)
         task.state = TASK_RUNNING
         rq.cpu.need_resched = True

@@ -21,6 +21,18 @@ class Placement(SchedState):
 
         Raises ``UsageError`` (EINVAL) when no CPU is left, or for a per-CPU kthread.
         """
+        here = self._allow(task, mask)
+        if here is None:
+            return
+        rq = self.rqs[here.id]
+        if rq.curr is task:
+            self._ask(cpu, here)
+        else:
+            rq.unqueue(task)
+            self._move(cpu, task)
+
+    def _allow(self, task: Task, mask: int) -> Cpu | None:
+        """Set a task's mask; return the CPU that it must leave, if any."""
         if not mask & self.all_cpus:
             raise UsageError(f"{task.comm}: CPU mask {mask:#x} holds no CPU of this machine", 22)
         if task.percpu and mask != task.allowed:
@@ -30,13 +42,8 @@ class Placement(SchedState):
         if task.delayed and not task.allowed >> here.id & 1:
             self.rqs[here.id].unqueue(task)
         if not task.on_rq or task.migrate_depth or task.allowed >> here.id & 1:
-            return
-        rq = self.rqs[here.id]
-        if rq.curr is task:
-            self._ask(cpu, here)
-        else:
-            rq.unqueue(task)
-            self._move(cpu, task)
+            return None
+        return here
 
     def _ask(self, cpu: Cpu, dest: Cpu) -> None:
         if not dest.need_resched:
@@ -44,7 +51,7 @@ class Placement(SchedState):
             if dest is not cpu:
                 self.send_reschedule(cpu, dest.id)
 
-    def _charge(self, cpu: Cpu, rq: RunQueue) -> None:
+    def charge(self, cpu: Cpu, rq: RunQueue) -> None:
         """Charge what runs on another CPU, and tell that CPU if its slice is over."""
         asked = rq.cpu.need_resched
         rq.update_curr(self.engine.now)
@@ -61,13 +68,13 @@ class Placement(SchedState):
     def _arrive(self, cpu: Cpu, task: Task, old: RunQueue, rq: RunQueue) -> None:
         """Make a task ready on another CPU than where it was ready until now."""
         self._set_cpu(cpu, task, rq.cpu)
-        self._charge(cpu, rq)
+        self.charge(cpu, rq)
         if task.prio >= MAX_RT_PRIO:
             rq.fair.rejoin(task, old.fair)
         rq.activate(task)
-        self._check_preempt(cpu, rq, task)
+        self.check_preempt(cpu, rq, task)
 
-    def _check_preempt(self, cpu: Cpu, rq: RunQueue, task: Task) -> None:
+    def check_preempt(self, cpu: Cpu, rq: RunQueue, task: Task) -> None:
         """Ask for a reschedule if a task that was just queued should run. Linux: wakeup_preempt()."""
         if rq.woken_preempts(task, self.engine.now):
             if self.lazy and task.prio >= MAX_RT_PRIO and not rq.curr.is_idle:

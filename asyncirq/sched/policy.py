@@ -5,11 +5,17 @@ Linux: kernel/sched/core.c scheduler_tick(), rt_mutex_setprio(); kernel/sched/sy
 
 from __future__ import annotations
 
+from typing import Final
+
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
+from asyncirq.sched.bandwidth import ACTIVATED, RtBandwidth
 from asyncirq.sched.fair import set_nice
 from asyncirq.sched.pushpull import PushPull
-from asyncirq.sched.task import DEFAULT_PRIO, MAX_RT_PRIO, SCHED_FIFO, SCHED_NORMAL, SCHED_RR, Task
+from asyncirq.sched.rq import DEADLINE, STOPPER, RunQueue
+from asyncirq.sched.task import DEFAULT_PRIO, MAX_RT_PRIO, SCHED_DEADLINE, SCHED_FIFO, SCHED_NORMAL, SCHED_RR, SCHED_STOP, Task
+
+KERN_WARNING: Final = 4
 
 
 class Policies(PushPull):
@@ -32,6 +38,8 @@ class Policies(PushPull):
         if rq.lazy:
             cpu.need_resched = True
         rq.update_curr(now)
+        if rq.bandwidth is not None and (curr.prio < MAX_RT_PRIO or rq.bandwidth.throttled or rq.bandwidth.serving):
+            self._bandwidth_tick(cpu, rq, rq.bandwidth)
         if curr.is_idle:
             return
         if curr.prio >= MAX_RT_PRIO:
@@ -45,6 +53,37 @@ class Policies(PushPull):
                 else:
                     curr.rr_left = self.config.rr_slice_ns
 
+    def _bandwidth_tick(self, cpu: Cpu, rq: RunQueue, bandwidth: RtBandwidth) -> None:
+        if bandwidth.throttled and not self.rt_warned:
+            self.rt_warned = True
+            if self.trace is not None:
+                self.trace.printk(cpu, KERN_WARNING, ACTIVATED)
+        curr = rq.curr
+        rt_runs = curr.prio < MAX_RT_PRIO and not curr.high
+        if bandwidth.tick(self.engine.now, rt_runs, bool(rq.rt.bitmap), bool(rq.fair.queued)):
+            cpu.need_resched = True
+
+    def rt_throttled(self, cpu: Cpu) -> bool:
+        """Tell whether a CPU's real-time tasks wait for the end of a period, which its tick must see."""
+        bandwidth = self.rqs[cpu.id].bandwidth
+        return bandwidth is not None and bandwidth.throttled
+
+    def set_deadline(self, cpu: Cpu, task: Task, runtime_ns: int, deadline_ns: int, period_ns: int = 0) -> None:
+        """Make a task a deadline task: so much time in each period (the deadline if 0), and before the deadline.
+
+        Linux: sched_setattr(). Raises ``UsageError``: EINVAL for other than 1024 ns <= runtime <= deadline <= period, EPERM for a task that
+        may not run on every CPU, EBUSY when all CPUs together have no room.
+        """
+        if task.allowed != self.all_cpus & ~self.isolated and len(self.cpus) > 1:
+            raise UsageError(f"{task.comm}: a deadline task runs on every CPU, not on {task.allowed:#x}", 1)
+        old = task.prio
+        queued = self._unqueue_for_change(task)
+        self.deadlines.admit(task, runtime_ns, deadline_ns, period_ns)
+        self._set_policy(task, SCHED_DEADLINE, 0, task.nice)
+        assert task.dl is not None
+        task.dl.renew(self.engine.now)
+        self._requeue_changed(cpu, task, old, queued)
+
     def set_scheduler(self, cpu: Cpu, task: Task, policy: int, rt_priority: int = 0, nice: int = 0) -> None:
         """Change a task's class and priority, requeueing it if it is ready.
 
@@ -57,6 +96,7 @@ class Policies(PushPull):
 
     def rt_mutex_setprio(self, cpu: Cpu, task: Task, prio: int) -> None:
         """Lend a task the priority of whom it blocks, or take it back. Trace: sched_pi_setprio."""
+        prio = max(prio, task.prio if task.high else 0)
         if task.prio == prio:
             return
         if self.trace is not None:
@@ -89,17 +129,18 @@ class Policies(PushPull):
                 rq.fair.rejoin(task, None if now_fair else rq.fair)
         if queued:
             rq.queue(task, head=task.prio > old)
-            self._check_preempt(cpu, rq, task)
+            self.check_preempt(cpu, rq, task)
             if self.smp and task.prio < MAX_RT_PRIO and not rq.cpu.need_resched:
                 self.push_rt_tasks(cpu, rq)
         elif rq.curr is task and task.prio > old:
             if self.smp and old < MAX_RT_PRIO:
                 self.pull_rt_tasks(cpu, rq, old)
             waiting = rq.rt.first()
-            if now_fair or (waiting is not None and waiting.prio < task.prio):
+            if now_fair or rq.high or (waiting is not None and waiting.prio < task.prio):
                 self.resched_curr(cpu, task.cpu)
 
     def _set_policy(self, task: Task, policy: int, rt_priority: int, nice: int) -> None:
+        high = 0
         if policy in (SCHED_FIFO, SCHED_RR):
             if not 1 <= rt_priority <= 99:
                 raise UsageError(f"{task.comm}: real-time priority {rt_priority} is not in 1..99", 22)
@@ -110,8 +151,17 @@ class Policies(PushPull):
                 raise UsageError(f"{task.comm}: nice {nice} is not in -20..19", 22)
             set_nice(task, nice)
             task.normal_prio = DEFAULT_PRIO + nice
+        elif policy == SCHED_STOP:
+            high = STOPPER
+            task.normal_prio = 0
+        elif policy == SCHED_DEADLINE and task.dl is not None:
+            high = DEADLINE
+            task.normal_prio = -1
         else:
             raise UsageError(f"{task.comm}: scheduling policy {policy} is not known", 22)
+        if task.dl is not None and high != DEADLINE:
+            self.deadlines.release(task)
+        task.high = high
         task.policy = policy
         task.rt_priority = rt_priority
-        task.prio = min([task.normal_prio, *(waiter.prio for waiter in task.pi_waiters)])
+        task.prio = min([task.normal_prio, *(max(waiter.prio, 0) for waiter in task.pi_waiters)])

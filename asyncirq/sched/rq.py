@@ -1,14 +1,22 @@
-"""Hold the ready tasks of one CPU: real time before fair before idle."""
+"""Hold the ready tasks of one CPU: its stopper before deadline before real time before fair before idle."""
 
 from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable
+from typing import Final
 
 from asyncirq.config import KernelConfig
 from asyncirq.errors import InternalError
 from asyncirq.hw.cpu import Cpu
+from asyncirq.sched.bandwidth import RtBandwidth
 from asyncirq.sched.eevdf import EevdfQueue
 from asyncirq.sched.fair import CfsQueue, FairQueue
 from asyncirq.sched.rt import RtQueue
 from asyncirq.sched.task import MAX_RT_PRIO, SCHED_RR, Task
+
+DEADLINE: Final = 1
+STOPPER: Final = 2
 
 
 class RootDomain:
@@ -25,14 +33,18 @@ class RunQueue:
     """The run queue of one CPU. ``curr`` runs and is not queued; ``nr_running`` counts it unless it is the idle task.
 
     ``lazy`` says that a fair task should give way to another one, where that may wait. ``wake_list`` holds tasks that
-    another CPU has left here to be enqueued by this CPU's next call-function interrupt.
+    another CPU has left here to be enqueued by this CPU's next call-function interrupt. ``high`` holds the waiting stopper and
+    deadline tasks, the next first. ``charge_dl(rq, task, delta_ns, now)`` charges a deadline task.
     """
 
     __slots__ = (
         "_lazily",
+        "bandwidth",
+        "charge_dl",
         "cpu",
         "curr",
         "fair",
+        "high",
         "idle",
         "lazy",
         "next_balance",
@@ -46,11 +58,14 @@ class RunQueue:
 
     curr: Task
     idle: Task
+    charge_dl: Callable[[RunQueue, Task, int, int], None]
 
     def __init__(self, cpu: Cpu, config: KernelConfig, cpus: int, root: RootDomain) -> None:
         self.cpu = cpu
         self.fair: FairQueue = EevdfQueue(config, cpus) if config.fair == "eevdf" else CfsQueue(config, cpus)
         self.rt = RtQueue()
+        self.high: list[Task] = []
+        self.bandwidth: RtBandwidth | None = None if config.rt_bandwidth == "none" else RtBandwidth(config)
         self._lazily = config.lazy
         self.lazy = False
         self.nr_running = 0
@@ -66,8 +81,20 @@ class RunQueue:
         delta = now - curr.exec_start
         curr.exec_start = now
         curr.sum_exec += delta
-        if curr.prio >= MAX_RT_PRIO and not curr.is_idle and self.fair.account(curr, delta):
-            self.resched_fair()
+        if curr.prio < MAX_RT_PRIO:
+            self._charge_high(curr, delta, now)
+        elif not curr.is_idle:
+            if self.fair.account(curr, delta):
+                self.resched_fair()
+            if self.bandwidth is not None and self.bandwidth.serving and self.bandwidth.charge_fair(delta):
+                self.cpu.need_resched = True
+
+    def _charge_high(self, curr: Task, delta: int, now: int) -> None:
+        if curr.high:
+            if curr.high == DEADLINE:
+                self.charge_dl(self, curr, delta, now)
+        elif self.bandwidth is not None and self.bandwidth.charge_rt(delta, now):
+            self.cpu.need_resched = True
 
     def resched_fair(self) -> None:
         """Ask the running fair task to give way to another one: where preemption is lazy, not before the next tick or user mode."""
@@ -91,17 +118,40 @@ class RunQueue:
 
     def queue(self, task: Task, head: bool) -> None:
         """Put a ready task into the queue of its class."""
-        if task.prio < MAX_RT_PRIO:
-            self.rt.enqueue(task, head)
-        else:
+        if task.prio >= MAX_RT_PRIO:
             self.fair.enqueue(task)
+        elif not task.high:
+            self.rt.enqueue(task, head)
+        elif task.dl is not None and task.dl.throttled:
+            task.dl.parked = True
+            self._count(-1)
+        else:
+            insort(self.high, task, key=_rank)
 
     def unqueue(self, task: Task) -> None:
         """Take a ready, not running task out of the queue of its class."""
-        if task.prio < MAX_RT_PRIO:
-            self.rt.dequeue(task)
-        else:
+        if task.prio >= MAX_RT_PRIO:
             self.fair.dequeue(task)
+        elif not task.high:
+            self.rt.dequeue(task)
+        elif task.dl is not None and task.dl.parked:
+            task.dl.parked = False
+            self._count(1)
+        else:
+            self.high.remove(task)
+
+    def _count(self, change: int) -> None:
+        self.nr_running += change
+        bit = 1 << self.cpu.id
+        if self.nr_running > 1:
+            self.root.overloaded |= bit
+        else:
+            self.root.overloaded &= ~bit
+
+    def unpark(self, task: Task) -> None:
+        """Queue a deadline task whose next period has begun."""
+        self.unqueue(task)
+        self.queue(task, head=False)
 
     def deactivate(self, task: Task) -> None:
         """Take note that a task that is in no queue is no longer ready here."""
@@ -128,11 +178,15 @@ class RunQueue:
 
     def pick(self, prev: Task) -> Task:
         """Take the task that runs next out of its queue; the idle task when there is none. ``prev`` ran until now."""
-        task = self.rt.first()
-        if task is not None:
+        if self.high:
+            return self.high.pop(0)
+        bandwidth = self.bandwidth
+        fair = self.fair
+        if self.rt.bitmap and (bandwidth is None or not (bandwidth.throttled or (bandwidth.serving and fair.queued))):
+            task = self.rt.first()
+            assert task is not None
             self.rt.dequeue(task)
             return task
-        fair = self.fair
         if fair.queued:
             task = fair.pick(prev if prev.on_rq and prev.prio >= MAX_RT_PRIO and not prev.is_idle and prev.cpu is self.cpu else None)
             if task is not None:
@@ -142,6 +196,8 @@ class RunQueue:
     def woken_preempts(self, task: Task, now: int) -> bool:
         """Tell whether a task that was just queued should take the CPU from the running one."""
         curr = self.curr
+        if task.high or curr.high:
+            return _rank(task) < _rank(curr)
         if curr.is_idle:
             return True
         if task.prio < MAX_RT_PRIO:
@@ -150,3 +206,11 @@ class RunQueue:
             return False
         self.update_curr(now)
         return self.fair.preempts(task, curr)
+
+
+def _rank(task: Task) -> tuple[int, int]:
+    """Return the key by which stoppers and deadline tasks come first; one that is throttled counts for nothing."""
+    dl = task.dl
+    if dl is None or task.high != DEADLINE:
+        return (-task.high, 0)
+    return (0, 0) if dl.throttled else (-DEADLINE, dl.due)

@@ -8,6 +8,7 @@ from typing import Any
 from asyncirq.config import KernelConfig
 from asyncirq.costs import Costs
 from asyncirq.hw.cpu import Cpu
+from asyncirq.sched.deadline import Deadlines
 from asyncirq.sched.preempt import SOFTIRQ_MASK
 from asyncirq.sched.rq import RootDomain, RunQueue
 from asyncirq.sched.task import TASK_IDLE, TASK_RTLOCK_WAIT, TASK_UNINTERRUPTIBLE, Task
@@ -26,6 +27,7 @@ class SchedState:
 
     send_reschedule: Callable[[Cpu, int], None]
     send_wakeup: Callable[[Cpu, int], None]
+    task_ready: Callable[[Cpu, RunQueue, Task], None]
 
     def __init__(self, engine: Engine, cpus: list[Cpu], config: KernelConfig, costs: Costs, trace: Recorder | None) -> None:
         self.engine = engine
@@ -42,11 +44,15 @@ class SchedState:
         self.root = RootDomain()
         self.rqs = [RunQueue(cpu, config, len(cpus), self.root) for cpu in cpus]
         self.smp = len(cpus) > 1
+        self.deadlines = Deadlines(self)
+        for rq in self.rqs:
+            rq.charge_dl = self.deadlines.charge
         self.tasks: dict[int, Task] = {}
         self.count_mask = 0xFFFFFF & ~SOFTIRQ_MASK if config.rt else 0xFFFFFF
         self.preemptible_kernel = config.preemption in ("full", "lazy", "rt")
         self.lazy = config.lazy
         self.nr_migrations = 0
+        self.rt_warned = False
         self.user_hook: Callable[[Task, bool], None] | None = None
         self.user_work: Callable[[Task], Coroutine[Any, Any, None]] | None = None
         self.lockdep: Any = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.balance import Balance
-from asyncirq.sched.rq import RunQueue
+from asyncirq.sched.rq import STOPPER, RunQueue
 from asyncirq.sched.task import MAX_RT_PRIO, TASK_DEAD, TASK_RUNNING, Task, TaskExit, state_letter
 
 
@@ -69,6 +69,8 @@ class Switching(Balance):
             self._balance(cpu, rq, task)
         following = self._take_next(rq, task, preempt=False)
         del self.tasks[task.pid]
+        if task.dl is not None:
+            self.deadlines.release(task)
         cpu.install(following)
         self.engine.resume(following.sim)
 
@@ -181,7 +183,7 @@ class Switching(Balance):
             rq.deactivate(task)
             if task.prio >= MAX_RT_PRIO:
                 rq.fair.leave(task, sleeps=True)
-        elif task.allowed >> cpu.id & 1 or task.migrate_depth:
+        elif task.allowed >> cpu.id & 1 or task.migrate_depth or (rq.high and rq.high[0].high == STOPPER):
             rq.put_prev(task, self.config.rr_slice_ns)
         else:
             self._move(cpu, task)

@@ -15,6 +15,7 @@ from asyncirq.sched.preempt import PREEMPT_MASK
 
 if TYPE_CHECKING:
     from asyncirq.sched.core import Sched
+    from asyncirq.sched.deadline import DlEntity
     from asyncirq.sched.signal import Signals
 
 TASK_RUNNING: Final = 0x0
@@ -32,6 +33,9 @@ TASK_ALL: Final = TASK_NORMAL | TASK_PARKED | TASK_NEW
 SCHED_NORMAL: Final = 0
 SCHED_FIFO: Final = 1
 SCHED_RR: Final = 2
+SCHED_DEADLINE: Final = 6
+SCHED_STOP: Final = 8
+"""The stop class, which Linux has no number for: nobody can ask for it."""
 MAX_RT_PRIO: Final = 100
 DEFAULT_PRIO: Final = 120
 
@@ -94,10 +98,11 @@ class ThreadStruct:
 class Task(Thread):
     """One kernel task: a kthread, a user thread, or a CPU's idle task.
 
-    ``prio`` is the kernel's number: 0-99 real time (99 minus the FIFO priority), 100-139 fair (120 plus nice), 140
+    ``prio`` is the kernel's number: -1 deadline, 0-99 real time (99 minus the FIFO priority), 100-139 fair (120 plus nice), 140
     idle; lower runs first, and boosting lowers it while ``normal_prio`` stays. ``allowed`` is a CPU mask. ``state``
     is one of the ``TASK_*`` bits; ``on_rq`` says that the task is queued or running. A fair task has a ``vruntime``, and under
     EEVDF a ``vlag``, a ``deadline``, a ``custom_slice`` (0: the kernel's) and may be ``delayed`` (asleep, but queued to pay a debt).
+    ``high`` is 1 for a deadline task, which has a ``dl``, 2 for a CPU's stopper.
     """
 
     __slots__ = (
@@ -107,11 +112,13 @@ class Task(Thread):
         "custom_slice",
         "deadline",
         "delayed",
+        "dl",
         "exec_start",
         "exited",
         "flags",
         "fn",
         "held_locks",
+        "high",
         "is_idle",
         "kthread",
         "migrate_depth",
@@ -168,6 +175,8 @@ class Task(Thread):
         self.protected = -1
         self.custom_slice = 0
         self.delayed = False
+        self.high = 0
+        self.dl: DlEntity | None = None
         self.exec_start = 0
         self.slice_start = 0
         self.sum_exec = 0
@@ -276,6 +285,9 @@ class Task(Thread):
             raise InternalError(f"{self.comm}: migrate_enable without migrate_disable")
         self.migrate_depth -= 1
         self.pinned = self.percpu or self.migrate_depth > 0
+        if not (self.pinned or self.allowed >> self.cpu.id & 1):
+            # Its affinity changed meanwhile: it leaves at its next reschedule.
+            self.cpu.need_resched = True
 
     # --- sleeping
 

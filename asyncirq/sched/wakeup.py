@@ -92,6 +92,8 @@ class Wakeups(Switching):
                 self._set_cpu(cpu, task, dest)
         if task.prio >= MAX_RT_PRIO:
             rq.fair.place(task, initial=new)
+        elif task.dl is not None:
+            self.deadlines.wake(cpu, task, now)
         rq.activate(task)
         task.state = TASK_RUNNING
         if rq.woken_preempts(task, now):
