@@ -20,6 +20,7 @@ from asyncirq.bottom_half.irq_work import IrqWorks
 from asyncirq.bottom_half.ksoftirqd import SoftirqThreads
 from asyncirq.bottom_half.napi import NapiCore
 from asyncirq.bottom_half.net_core import NetCore
+from asyncirq.bottom_half.posix_timer import PosixTimers
 from asyncirq.bottom_half.rcu import Rcu
 from asyncirq.bottom_half.sleep import Sleep
 from asyncirq.bottom_half.softirq import SCHED_SOFTIRQ, Softirq
@@ -70,6 +71,7 @@ class Kernel:
         self.tick = Tick(self.timers, self.hrtimers)
         self.irq_work = IrqWorks(self.softirq)
         self.sleep = Sleep(self.timers, self.hrtimers)
+        self.posix_timers = PosixTimers(self.hrtimers, self.tick)
         self.workqueues: Workqueues
         if config.wq_threads:
             self.workqueues = Keventd(self.sched, self.sleep)
@@ -95,6 +97,7 @@ class Kernel:
         self.idle.enter = self.tick.idle_enter
         self.idle.leave = self.tick.idle_leave
         self.hrtimers.program = self.board.program_timer
+        self.posix_timers.send = self.entry.signals.send
         self.irq_work.has_interrupt = self.arch.irq_work_interrupts
         self.irq_work.raise_self = self.ipi.irq_work_raise
         self.irq_work.send_call = self.ipi.send_wakeup

@@ -83,6 +83,7 @@ class Machine:
         self.timers = self.kernel.timers
         self.hrtimers = self.kernel.hrtimers
         self.sleep = self.kernel.sleep
+        self.posix_timers = self.kernel.posix_timers
         self.workqueues = self.kernel.workqueues
         self.napi = self.kernel.napi
         self.irq = self.kernel.irq

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.entry.exit_work import ExitWork
+from asyncirq.entry.signal import SignalDelivery
 from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.preempt import HARDIRQ_MASK, HARDIRQ_OFFSET, NMI_MASK
@@ -30,6 +31,7 @@ class Brackets:
         if self.sched.lazy:
             self.irq_exit = self._irq_exit_lazily  # type: ignore[method-assign]
         self.exit_work = ExitWork(self.sched)
+        self.signals = SignalDelivery(self.exit_work)
 
     def irq_enter(self, cpu: Cpu) -> None:
         """Count one more hard interrupt. Raises ``KernelBug`` past the depth that priority classes allow."""

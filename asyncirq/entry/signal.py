@@ -37,6 +37,13 @@ class SignalDelivery:
             task.signals = Signals()
         return task.signals
 
+    def sigprocmask(self, task: Task, *, block: int = 0, unblock: int = 0) -> None:
+        """Block and unblock signals of the running thread, as masks with bit ``signal - 1``; open ones are taken before user mode."""
+        signals = self.of(task)
+        signals.blocked = (signals.blocked | block) & ~unblock
+        if signals.pending & ~signals.blocked:
+            task.work |= TIF_SIGPENDING
+
     def force(self, task: Task, info: SigInfo) -> None:
         """Send the running thread a signal that it caused itself. Linux: force_sig_info()."""
         self.of(task).force(info)

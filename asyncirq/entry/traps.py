@@ -17,7 +17,6 @@ from asyncirq.entry.common import Entry
 from asyncirq.entry.die import DIE_GPF, DIE_TRAP, KERN_INFO, NOTIFY_STOP, DieArgs, Oops
 from asyncirq.entry.fault import PageFaults, thread_of
 from asyncirq.entry.kinds import EXCEPTIONS, KINDS, EntryPoint
-from asyncirq.entry.signal import SignalDelivery
 from asyncirq.errors import InternalError
 from asyncirq.hw import trapnr as nr
 from asyncirq.hw.cpu import Cpu
@@ -72,7 +71,7 @@ class Traps:
         self.sched = entry.sched
         self.costs = entry.costs
         self.trace = entry.trace
-        self.signals = SignalDelivery(entry.exit_work)
+        self.signals = entry.signals
         self.oops = Oops(self.sched)
         self.faults = PageFaults(self.oops, self.signals)
         self.note: Callable[[Cpu, str], None] | None = None

@@ -21,11 +21,14 @@ SIGBUS: Final = 7
 SIGFPE: Final = 8
 SIGKILL: Final = 9
 SIGSEGV: Final = 11
+SIGALRM: Final = 14
 SIGTERM: Final = 15
 SIGCHLD: Final = 17
 SIGCONT: Final = 18
 SIGSTOP: Final = 19
 SIGURG: Final = 23
+SIGVTALRM: Final = 26
+SIGPROF: Final = 27
 SIGWINCH: Final = 28
 SIGSYS: Final = 31
 NSIG: Final = 64
@@ -34,6 +37,7 @@ SYNCHRONOUS: Final = (SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGSYS)
 IGNORED_BY_DEFAULT: Final = (SIGCHLD, SIGCONT, SIGURG, SIGWINCH)
 
 SI_USER: Final = 0
+SI_TIMER: Final = -2
 SI_KERNEL: Final = 0x80
 FPE_INTDIV: Final = 1
 FPE_FLTDIV: Final = 3
@@ -56,12 +60,17 @@ ALL_SIGNALS: Final = (1 << NSIG) - 1
 
 
 class SigInfo(NamedTuple):
-    """What a signal says of its origin; ``code`` by the signal, ``address`` that of the fault."""
+    """What a signal says of its origin; ``code`` by the signal, ``address`` that of the fault.
+
+    From a timer: its number, and how many expiries the signal stands for besides the first.
+    """
 
     signo: int
     code: int = SI_KERNEL
     address: int = 0
     errno: int = 0
+    timer: int = 0
+    overrun: int = 0
 
 
 Handler = Callable[[Task, SigInfo], Coroutine[Any, Any, None]]
@@ -74,10 +83,11 @@ class Signals:
     """The signals of one thread, as masks with bit ``signal - 1``.
 
     ``info`` is what the pending ones say, ``handlers`` the user program's own with the addresses that traces show. ``tracer`` is asked
-    first. ``fatal`` is the signal that ended the thread, 0 while none has.
+    first. ``fatal`` is the signal that ended the thread, 0 while none has. ``rearm(info)`` lets the timer whose signal is taken run on,
+    and completes what the signal says.
     """
 
-    __slots__ = ("blocked", "fatal", "handlers", "ignored", "info", "pending", "tracer")
+    __slots__ = ("blocked", "fatal", "handlers", "ignored", "info", "pending", "rearm", "tracer")
 
     def __init__(self) -> None:
         self.blocked = 0
@@ -87,6 +97,7 @@ class Signals:
         self.info: dict[int, SigInfo] = {}
         self.handlers: dict[int, tuple[Handler, int]] = {}
         self.tracer: Tracer | None = None
+        self.rearm: Callable[[SigInfo], SigInfo] | None = None
 
     def block_all(self) -> None:
         """Block every signal and forget those that pend. Linux: sigprocmask(SIG_BLOCK), flush_signals()."""
@@ -122,7 +133,10 @@ class Signals:
         caused = [signal for signal in SYNCHRONOUS if open_ones >> signal - 1 & 1]
         signal = min(caused) if caused else (open_ones & -open_ones).bit_length()
         self.pending &= ~(1 << signal - 1)
-        return self.info.pop(signal, SigInfo(signal, SI_USER))
+        info = self.info.pop(signal, None)
+        if info is None:
+            return SigInfo(signal, SI_USER)
+        return info if info.code != SI_TIMER or self.rearm is None else self.rearm(info)
 
     async def send(self, cpu: Cpu, task: Task, signal: int) -> bool:
         """Send a signal to ``task``, whose signals these are; return whether that woke it. Raises ``UsageError`` for no such signal.
