@@ -38,6 +38,7 @@ from asyncirq.entry.special_traps import SpecialTraps
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq import proc
+from asyncirq.irq.core import early_irq_init
 from asyncirq.irq.ipi import SmpCall
 from asyncirq.irq.manage import IrqCore
 from asyncirq.locking import lockdep_cpu
@@ -64,7 +65,7 @@ class Kernel:
         self.softirq = Softirq(self.sched)
         self.smpboot = Smpboot(self.sched)
         self.softirq_threads = SoftirqThreads(self.softirq, self.smpboot)
-        self.tasklets = Tasklets(self.softirq)
+        self.tasklets = Tasklets(self.softirq, early=False)
         self.rcu = Rcu(self.softirq)
         self.timers = Timers(self.softirq)
         self.hrtimers = Hrtimers(self.softirq)
@@ -84,7 +85,7 @@ class Kernel:
         self.net = NetCore(self.softnet, self.rcu)
         self.backlog = Backlog(self.napi, self.net)
         self.dev_poll = DevPoll(self.net) if config.net_rx == "quota" else None
-        self.irq = IrqCore(self.sched, self.softirq, debug=debug)
+        self.irq = IrqCore(self.sched, self.softirq, debug=debug, early=False)
         self.arch = make_arch(board, self.irq, self.softirq)
         self.ipi = self.arch.ipi
         self.entry = self.arch.entry
@@ -140,7 +141,10 @@ class Kernel:
     def boot(self) -> None:
         """Start the kernel, in Linux's order; no time passes. Linux: init/main.c start_kernel()."""
         self.arch.setup_gates()  # trap_init
+        early_irq_init(self.irq)
         self.arch.init_irq()  # init_IRQ
+        self.irq.boot_note("softirq_init")
+        self.tasklets.softirq_init()
         for cpu in self.board.cpus:
             self.board.engine.resume(self.sched.new_idle(cpu, self.idle.cpu_idle).sim)
         for cpu in self.board.cpus:

@@ -55,7 +55,7 @@ class ApicArch(X86):
         """
         self.init_legacy(self.legacy)
         self.irq.boot_note("x86: apic_and_irq_gates")
-        self.freeze_gates()
+        self.init_gates()
         self.irq.boot_note("x86: lapic_assign_system_vectors")
         self.vectors.assign_system_vectors()
         self.setup_cascade(acpi_ioapic=True, of_ioapic=False)

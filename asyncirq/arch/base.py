@@ -39,7 +39,7 @@ class Arch(ABC):
 
     @abstractmethod
     def setup_gates(self) -> None:
-        """Let every CPU find its entry points. Linux: trap_init(), and the gates of init_IRQ()."""
+        """Let every CPU find its entry points. Linux: trap_init()."""
 
     @abstractmethod
     def init_irq(self) -> None:

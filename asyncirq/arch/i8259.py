@@ -49,7 +49,7 @@ class I8259Arch(X86):
         row = self.entry.vector_irq[0]
         for line in range(NR_LEGACY_IRQS):
             row[first + line] = self.irq.desc(line)
-        self.freeze_gates()
+        self.init_gates()
         self.setup_cascade(acpi_ioapic=False, of_ioapic=False)
         self.init_irq_context()
 

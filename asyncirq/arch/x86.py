@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from asyncirq.arch.base import Arch
+from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.entry import (
     CALL_FUNCTION_SINGLE_VECTOR,
     CALL_FUNCTION_VECTOR,
@@ -28,6 +29,7 @@ from asyncirq.hw.idt import Idt
 from asyncirq.hw.port61 import Port61
 from asyncirq.hw.segment import Gdt
 from asyncirq.irq.desc import IRQ_NONE, IRQF_NO_THREAD, IrqDesc
+from asyncirq.irq.manage import IrqCore
 from asyncirq.irqchip.i8259 import I8259Domain
 
 T = TypeVar("T")
@@ -38,6 +40,10 @@ class X86(Arch):
 
     idt: IdtSetup
     traps: SpecialTraps
+
+    def __init__(self, irq: IrqCore, softirq: Softirq) -> None:
+        super().__init__(irq, softirq)
+        self.setups: list[IdtSetup] = []
 
     def make_entry(self, vector_irq: list[list[IrqDesc | None]]) -> Entry:
         """Return the entry points of this kernel, which look device vectors up in ``vector_irq[cpu][vector]``."""
@@ -58,7 +64,11 @@ class X86(Arch):
             lapic.latch_nmi()
 
     def setup_gates(self) -> None:
-        """Fill the gates: of one table that every CPU loads, or of one for each CPU. ``idt`` is the set-up of the first."""
+        """Fill the gates of exceptions: of one table that every CPU loads, or of one for each CPU.
+
+        Linux: head64.c, setup_arch(), trap_init().
+        """
+        self.irq.boot_note("x86: trap_init")
         for cpu in self.cpus:
             cpu.refused = refused
             cpu.system.gdt = Gdt(self.config.bits)
@@ -68,9 +78,8 @@ class X86(Arch):
             cpu.idt = Idt(self.config.bits)
             lead = self.entry.lead if isinstance(self.entry, Detailed) else None
             setup = IdtSetup(cpu.idt, self.entry, self.traps.handlers, self.config.idt, self.config.vectors, lead)
-            if cpu.id == 0:
-                self.idt = setup
-            setup.boot()
+            self.setups.append(setup)
+            setup.trap_gates()
 
     # --- native_init_IRQ(), step by step
 
@@ -91,8 +100,11 @@ class X86(Arch):
         """Give the boot CPU its interrupt stack. Linux: irq_init_percpu_irqstack(), irq_ctx_init()."""
         self.irq.boot_note("x86: interrupt stack of CPU0")
 
-    def freeze_gates(self) -> None:
-        """Make the tables read-only. Linux: the end of idt_setup_apic_and_irq_gates()."""
+    def init_gates(self) -> None:
+        """Fill the gates of interrupts, and make the tables read-only. Linux: idt_setup_apic_and_irq_gates()."""
+        self.irq.boot_note("x86: idt_setup_apic_and_irq_gates")
+        for setup in self.setups:
+            setup.irq_init(self.entry.local_apic)
         for cpu in self.cpus:
             cpu.idt.freeze()
 

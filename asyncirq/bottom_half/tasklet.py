@@ -54,10 +54,11 @@ class Tasklet:
 class Tasklets:
     """The tasklets of one machine.
 
-    ``bh_work(cpu, highpri)``, if set, runs before each list: the workqueues that execute in softirq context.
+    ``bh_work(cpu, highpri)``, if set, runs before each list: the workqueues that execute in softirq context. ``early`` False leaves
+    their two softirqs to a later ``softirq_init``.
     """
 
-    def __init__(self, softirq: Softirq) -> None:
+    def __init__(self, softirq: Softirq, early: bool = True) -> None:
         self.softirq = softirq
         self.sched = softirq.sched
         self.trace = softirq.trace
@@ -66,8 +67,13 @@ class Tasklets:
         cpus = len(softirq.sched.cpus)
         self._normal: list[list[Tasklet]] = [[] for _ in range(cpus)]
         self._hi: list[list[Tasklet]] = [[] for _ in range(cpus)]
-        softirq.open_softirq(TASKLET_SOFTIRQ, self._tasklet_action)
-        softirq.open_softirq(HI_SOFTIRQ, self._tasklet_hi_action)
+        if early:
+            self.softirq_init()
+
+    def softirq_init(self) -> None:
+        """Register the two softirqs of tasklets. Linux: kernel/softirq.c."""
+        self.softirq.open_softirq(TASKLET_SOFTIRQ, self._tasklet_action)
+        self.softirq.open_softirq(HI_SOFTIRQ, self._tasklet_hi_action)
 
     # --- scheduling
 

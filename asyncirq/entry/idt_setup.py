@@ -90,14 +90,13 @@ class IdtSetup:
         self.warnings: list[str] = []
         self.debug_idt: Idt | None = None
 
-    def boot(self) -> None:
-        """Do all steps in the order of a boot, without interrupts in between."""
+    def trap_gates(self) -> None:
+        """Do all steps up to the interrupts' gates, in the order of a boot."""
         self.early_handlers()
         if not self.policy.fred:
             self.early_traps()
             self.early_pf()
         self.trap_init()
-        self.irq_init(self.entry.local_apic)
 
     # --- the steps
 

@@ -60,7 +60,8 @@ class IrqTable:
     function is ``poll_spurious``; ``msleep(task, ms)`` sleeps. These are set by the machine. ``add_randomness(cpu, desc)``, if
     set, is what each hard interrupt does for the entropy pool once its actions have run. ``alloc_action`` makes an action; a
     test of an exhausted memory replaces it. ``default_host`` is the domain of numbers that name none, ``wakeup_irqs`` what has
-    woken the machine since it was last put to sleep.
+    woken the machine since it was last put to sleep. ``early`` False leaves the descriptors that are there from the start to a
+    later ``early_irq_init``.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class IrqTable:
         debug: bool = False,
         noirqdebug: bool = False,
         irqfixup: int = 0,
+        early: bool = True,
     ) -> None:
         self.sched = sched
         self.bottom_halves = bottom_halves
@@ -107,19 +109,15 @@ class IrqTable:
         self.poll_active = False
         self.err_count = 0
         self.misrouted = misrouted_irq
-        self._early_init()
+        if early:
+            early_irq_init(self)
 
     # --- descriptors
 
-    def _early_init(self) -> None:
-        """Make the descriptors that are there from the start, none of them anybody's yet. Linux: early_irq_init()."""
-        config = self.config
-        count = config.nr_irqs or config.vectors.legacy
-        self.boot_note(f"irq: default affinity {self.default_affinity:#x}")
+    def _preallocate(self, count: int) -> None:
         self._unclaimed = set(range(count))
         for irq in range(count):
             self.descs[irq] = self._new_desc(irq)
-        self.boot_note(f"NR_IRQS: {config.nr_irqs or 524544}, preallocated irqs: {count}")
 
     def _new_desc(self, irq: int) -> IrqDesc:
         desc = IrqDesc(self, irq, self.no_irq_chip, handle_bad_irq)
@@ -234,3 +232,12 @@ class IrqTable:
         self.resend_queued = False
         if self.schedule_resend is not None:
             await self.schedule_resend(cpu)
+
+
+def early_irq_init(core: IrqTable) -> None:
+    """Make the descriptors that are there from the start, none of them anybody's yet. Linux: kernel/irq/irqdesc.c."""
+    config = core.config
+    count = config.nr_irqs or config.vectors.legacy
+    core.boot_note(f"irq: default affinity {core.default_affinity:#x}")
+    core._preallocate(count)
+    core.boot_note(f"NR_IRQS: {config.nr_irqs or 524544}, preallocated irqs: {count}")

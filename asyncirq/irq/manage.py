@@ -33,7 +33,7 @@ class IrqCore(NmiTable):
     """The interrupt core of one machine.
 
     ``IrqCore(sched, softirq)``; keywords: ``debug`` (trace every step of the flow handlers), ``noirqdebug`` (never
-    judge spurious interrupts), ``irqfixup`` (1: irqfixup, 2: irqpoll).
+    judge spurious interrupts), ``irqfixup`` (1: irqfixup, 2: irqpoll), ``early`` (False: no descriptors yet).
     """
 
     async def request_irq(

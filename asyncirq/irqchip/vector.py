@@ -93,8 +93,6 @@ class VectorDomain(IrqDomain):
         self._silent: set[tuple[int, int]] = set()
         self._cleanup_lists: list[list[Callable[[], bool]]] = [[] for _ in core.cpus]
         self._unused_messages = Ratelimit(core)
-        for irq in range(self.map.legacy):
-            self.vector_irq[0][self.map.first_legacy + irq] = core.desc(irq)
         if system:
             self.assign_system_vectors()
 
@@ -103,6 +101,8 @@ class VectorDomain(IrqDomain):
 
         Linux: lapic_assign_system_vectors(), lapic_online().
         """
+        for irq in range(self.map.legacy):
+            self.vector_irq[0][self.map.first_legacy + irq] = self.core.desc(irq)
         for vector in (*self.map.reserved, *self.map.system):
             self.matrix.assign_system(vector)
         if self.map.legacy:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from asyncirq import Machine
+from asyncirq.bottom_half.softirq import TASKLET_SOFTIRQ, Softirq
+from asyncirq.bottom_half.tasklet import Tasklets
 from asyncirq.config import IdtPolicy, KernelConfig, preset
+from asyncirq.entry.arm64 import Arm64Entry
 from asyncirq.entry.idt_setup import IRQ_ENTRIES_START, IdtSetup, stub_address
 from asyncirq.entry.kinds import EXCEPTIONS
 from asyncirq.entry.vectors import vector_name
@@ -32,6 +37,7 @@ from asyncirq.hw.trapnr import (
 )
 from asyncirq.irqchip.vector_code import decode, slot
 from asyncirq.sched.task import Task
+from asyncirq.trace.events import Printk
 from asyncirq.trace.record import tag_of
 from tests.conformance.trap_scene import Scene, play
 from tests.hw.bare import IF, Bare
@@ -64,7 +70,8 @@ def rows(idt: IdtSetup, last: int = 31) -> dict[int, tuple[int, int, int]]:
 def boot(policy: IdtPolicy | None = None, bits: int = 64, kernel: KernelConfig | str = "linux-7.1") -> IdtSetup:
     """Return the set-up of a table after a boot."""
     idt = setup(policy, bits, kernel)
-    idt.boot()
+    idt.trap_gates()
+    idt.irq_init()
     return idt
 
 
@@ -288,7 +295,7 @@ def test_S0_18_system_vector_bitmap() -> None:
                 taken.add(matrix.alloc(1, False).bit)
             except UsageError:
                 break
-        scene.note(str(sorted(taken & {vector for vector in range(256) if scene.arch.idt.system_vectors >> vector & 1})))
+        scene.note(str(sorted(taken & {vector for vector in range(256) if scene.arch.setups[0].system_vectors >> vector & 1})))
 
     assert play(code).log == [(0, "[]")]
 
@@ -444,6 +451,54 @@ def test_S0_10_trap_init_order_two_eras(policy: IdtPolicy, order: list[str]) -> 
     idt.trap_init()
     assert idt.order == order
     assert bool([vector for _, vector in idt.writes if vector < 32]) is not policy.fred
+
+
+# --- the order of a boot
+
+
+@pytest.mark.parametrize("release", ["linux-7.1", "linux-2.6"])
+def test_S0_09_kernel_start_order(release: str) -> None:
+    async def main() -> list[str]:
+        async with Machine(kernel=release, debug=True) as m:
+            return [record.text for record in m.records if isinstance(record, Printk)]
+
+    wanted = ("x86: trap_init", "NR_IRQS", "x86: idt_setup_apic_and_irq_gates", "softirq_init")
+    texts = [text for text in asyncio.run(main()) if text.startswith(wanted)]
+    assert [text.startswith(start) for text, start in zip(texts, wanted, strict=True)] == [True] * 4
+
+
+def test_S0_09_a_softirq_before_softirq_init_has_no_handler() -> None:
+    rig = Rig(daemons=False)
+    softirq = Softirq(rig.sched)
+    tasklets = Tasklets(softirq, early=False)
+    with pytest.raises(KernelBug, match="^softirq 6 is raised on CPU0 at 0 ns but has no action$"):
+        softirq.raise_softirq_nowake(rig.cpus[0], TASKLET_SOFTIRQ)
+    tasklets.softirq_init()
+    softirq.raise_softirq_nowake(rig.cpus[0], TASKLET_SOFTIRQ)
+    assert softirq.pending[0] == 1 << TASKLET_SOFTIRQ
+    rig.end()
+
+
+def test_S3_18_write_once_at_boot_data() -> None:
+    table = Idt()
+    table.load(0x1000)
+    table.load(READ_ONLY_ALIAS)
+    table.freeze()
+    with pytest.raises(KernelBug, match="^BUG: unable to handle page fault: write of idt_descr, which is read-only after init$"):
+        table.load(0x2000)
+    assert table.base == READ_ONLY_ALIAS
+
+    async def handle(cpu: Cpu) -> None:
+        return
+
+    async def main() -> int:
+        async with Machine(controller="gicv3") as m:
+            entry = m.kernel.arch.entry
+            assert isinstance(entry, Arm64Entry)
+            # The driver of the controller has set the root handler while it was initialised.
+            return entry.set_handle_irq(handle)
+
+    assert asyncio.run(main()) == -16
 
 
 # --- names

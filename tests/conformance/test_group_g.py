@@ -15,6 +15,7 @@ from asyncirq.costs import Costs
 from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.idt import Gate
+from asyncirq.irq.core import early_irq_init
 from asyncirq.irq.matrix import IrqMatrix
 from asyncirq.irqchip.vector import IA32_SYSCALL_VECTOR, NR_VECTORS, VectorDomain
 from asyncirq.irqchip.vector_code import VectorCode, decode, pushed, slot
@@ -84,6 +85,10 @@ def test_S0_04_per_cpu_idt_claim(per_cpu: bool) -> None:
 
     with bare_kernel(preset("linux-6.12", idt_per_cpu=per_cpu), cpus=2) as (board, kernel):
         kernel.arch.setup_gates()
+        early_irq_init(kernel.irq)
+        assert isinstance(kernel.arch, ApicArch)
+        for setup in kernel.arch.setups:
+            setup.irq_init()
         board.cpus[0].idt.set_gate(0x41, Gate(handler, "new"))
         seen = [gate.name for cpu in board.cpus if (gate := cpu.idt.gates[0x41]) is not None]
         assert seen == (["new", "asm_common_interrupt"] if per_cpu else ["new", "new"])
