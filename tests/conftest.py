@@ -23,6 +23,9 @@ import hypothesis
 import pytest
 
 from asyncirq.board import BOARDS
+from tests.softirq_rule import softirq_rule
+
+__all__ = ("softirq_rule",)
 
 try:
     import uvloop

@@ -329,6 +329,7 @@ def test_the_tick_raises_into_a_word_of_its_own(kernel: KernelConfig, waking: in
     m.end()
 
 
+@pytest.mark.softirq_rule("plain timers")
 def test_the_same_vectors_raised_by_others_are_ksoftirqds() -> None:
     m = Rig(kernel=RT)
     m.irq_raises(100, TIMER_SOFTIRQ, HRTIMER_SOFTIRQ)

@@ -38,7 +38,7 @@ def of_scene(kernel: KernelConfig) -> list[Event]:
 
 @pytest.mark.parametrize("kernel", ALL, ids=lambda kernel: f"{kernel.release}-{kernel.preemption}-{kernel.threadirqs}")
 def test_nothing_is_wrong_in_the_scene(kernel: KernelConfig) -> None:
-    report = check_softirqs(of_scene(kernel))
+    report = check_softirqs(of_scene(kernel), start={})
     assert report.wrong == []
     assert report.ok > 100
 
@@ -51,7 +51,7 @@ def test_nothing_is_wrong_under_overload(scheme: str) -> None:
             await m.run_for(ms(40))
             return capture_from_records(m.records, "scene").events
 
-    report = check_softirqs(asyncio.run(body()))
+    report = check_softirqs(asyncio.run(body()), start={})
     assert report.wrong == []
     assert report.ok > 10
 
@@ -97,7 +97,7 @@ def busy(kernel: KernelConfig) -> list[Event]:
 
 @pytest.mark.parametrize("kernel", [STOCK, FORCED, RT, preset("linux-2.6")], ids=["stock", "threadirqs", "rt", "2.6"])
 def test_nothing_is_wrong_where_interrupts_nest(kernel: KernelConfig) -> None:
-    report = check_softirqs(busy(kernel))
+    report = check_softirqs(busy(kernel), start={})
     assert report.wrong == []
     assert report.total > 100
 

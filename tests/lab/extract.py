@@ -12,8 +12,10 @@ from asyncirq.trace.record import NO_CPU, Record, tag_of
 from tests.lab.bench import TRACE_OFF, TRACE_ON
 from tests.lab.rows import BEGIN, Row
 
-QUIET: Final = frozenset((1, 7, 8, 9))
-"""The vectors of the tick and of RCU, which the captures leave out."""
+QUIET: Final = tuple(SOFTIRQ_NAMES[nr] for nr in (1, 7, 8, 9))
+"""The vectors of the tick and of RCU, which the captures leave out, except in cases that raise every vector."""
+EVERY: Final = "raise-all"
+"""What stands in the names of the cases that do."""
 _NUMBER: Final = re.compile(r"\b(irq|pid)=\d+")
 _IRQ_THREAD: Final = re.compile(r"irq/\d+-")
 _CONTEXT: Final = 2
@@ -40,7 +42,7 @@ def _row_class(comm: str) -> str:
 
 
 def _softirq(edge: str) -> Callable[[Any], str | None]:
-    return lambda r: None if r.vec in QUIET else f"softirq {edge} {SOFTIRQ_NAMES[r.vec]}"
+    return lambda r: f"softirq {edge} {SOFTIRQ_NAMES[r.vec]}"
 
 
 _WHAT: Final[dict[str, Callable[[Any], str | None]]] = {
@@ -74,7 +76,7 @@ def rows_of(records: Iterable[Record], requester_wakeups: bool = False, more: Wo
     comms = CommTable()
     words = {**_WHAT, **more}
     rows: list[Row] = []
-    calls = off = waits = False
+    calls = off = waits = every = False
     for record in records:
         comms.feed(record)
         word = words.get(tag_of(type(record)))
@@ -92,10 +94,13 @@ def rows_of(records: Iterable[Record], requester_wakeups: bool = False, more: Wo
             rows.clear()
             calls = what.startswith("CASE irqsmp/")
             waits = what.startswith(WAITS)
+            every = EVERY in what
             if more:
                 rows.append(Row(record.ts, record.cpu, ".", _row_class(comms[record.pid]), BEGIN))
             continue
         if what.startswith("call_function") and not calls:
+            continue
+        if what.startswith("softirq ") and what.endswith(QUIET) and not every and "softirq_raise" not in more:
             continue
         flag = latency_flags(record.preempt_count, record.common_flags)[_CONTEXT]
         context = flag if flag in "hHs" else "."

@@ -13,6 +13,8 @@ from tests.lab.kernels import KERNELS
 from tests.lab.rows import capture, captures
 from tests.lab.table import outcome_of, pairs, table
 
+pytestmark = pytest.mark.softirq_rule("plain timers")
+
 
 @pytest.mark.parametrize(("kernel", "case"), list(pairs()))
 def test_case_is_equal_on_the_model(kernel: str, case: str) -> None:

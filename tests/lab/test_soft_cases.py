@@ -27,6 +27,7 @@ from tests.lab.rows import Row, capture, captures
 from tests.lab.soft_rows import clean
 from tests.lab.table import outcome_of, pairs
 
+pytestmark = pytest.mark.softirq_rule("plain timers")
 STOCK, SMP2, FORCED, RT, RT_ICOUNT, STOCK_612, RT_612 = KERNELS
 SPIN = "soft/tasklet-disabled"
 STORM = "soft/ksoftirqd-runnable-and-new-irq-raises-NET_TX"
