@@ -10,8 +10,9 @@ back in this order: not polled in this round, newly scheduled meanwhile, those t
 A device may be left masked after a poll: ``defer_hard_irqs`` times in a row the completion is answered with no and a timer of
 ``gro_flush_timeout_ns`` polls again; while an application polls busily, ``irq_suspend_timeout_ns`` guards the masked device.
 
-Linux: net/core/dev.c. Model: GRO is the driver's cost and holds no packet back, so ``gro_flush_timeout`` alone does nothing; no
-netpoll beyond the ``npsvc`` bit.
+A driver may hold packets back (``gro``): they go up when polling ends, or with a ``gro_flush_timeout_ns`` when the timer polls again.
+
+Linux: net/core/dev.c. Model: no netpoll beyond the ``npsvc`` bit.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncirq.bottom_half.callback_wait import name_of
 from asyncirq.bottom_half.hrtimer import HRTIMER_MODE_HARD, HRTIMER_MODE_PINNED, HRTIMER_MODE_REL, Hrtimer
@@ -30,6 +31,9 @@ from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.task import TASK_INTERRUPTIBLE, TASK_RUNNING, Task
 
+if TYPE_CHECKING:
+    from asyncirq.bottom_half.gro import Gro
+
 NapiFn = Callable[[Cpu, "Napi", int], Coroutine[Any, Any, int]]
 
 
@@ -38,7 +42,8 @@ class Napi:
 
     ``scheduled``, ``missed``, ``disabled``, ``npsvc``, ``in_busy_poll`` and ``sched_threaded`` are Linux's NAPI_STATE bits.
     ``listed`` says that it is on a poll list of CPU ``owner``. ``polls`` and ``packets`` count. A new instance is scheduled,
-    so nobody can schedule it before ``napi_enable``. ``defer_hard_irqs`` and the two timeouts are the sysfs files of these names.
+    so nobody can schedule it before ``napi_enable``. ``defer_hard_irqs`` and the two timeouts are the sysfs files of these names. ``gro``
+    holds its packets back, None: none is held back.
     """
 
     __slots__ = (
@@ -48,6 +53,7 @@ class Napi:
         "disabled",
         "exceeded",
         "exhausted",
+        "gro",
         "gro_flush_timeout_ns",
         "in_busy_poll",
         "irq_suspend_timeout_ns",
@@ -95,6 +101,7 @@ class Napi:
         self.gro_flush_timeout_ns = 0
         self.irq_suspend_timeout_ns = 0
         self.timer: Hrtimer | None = None
+        self.gro: Gro | None = None
 
     def __repr__(self) -> str:
         return f"<Napi {self.name}>"
@@ -192,7 +199,13 @@ class NapiCore:
             return False
         if not napi.scheduled:
             raise KernelBug(f"napi_complete_done: {napi.name} is not scheduled, on {cpu.name} at {self.engine.now} ns")
-        timeout = self._defer(napi, work_done) if napi.defer_hard_irqs or napi.defer_count else 0
+        gro = napi.gro
+        deferred = self._defer(napi, work_done) if napi.defer_hard_irqs or napi.defer_count else 0
+        timeout = deferred
+        if gro is not None:
+            if work_done and gro.held:
+                timeout = napi.gro_flush_timeout_ns
+            await gro.flush(cpu, old_only=timeout != 0)
         if napi.listed:
             self.softnet.data[napi.owner].drop(napi)
         napi.sched_threaded = False
@@ -203,8 +216,7 @@ class NapiCore:
         napi.scheduled = False
         if timeout:
             self._arm(cpu, napi, timeout)
-            return False
-        return True
+        return not deferred
 
     # --- leaving the device masked
 
@@ -262,6 +274,8 @@ class NapiCore:
         if napi.disabled:
             await self.napi_complete_done(cpu, napi, work)
             return work, False
+        if napi.gro is not None:
+            await napi.gro.polled(cpu)
         if napi.listed:
             if not napi.exhausted:
                 napi.exhausted = True
@@ -354,4 +368,6 @@ class NapiCore:
         napi.packets += work
         if self.trace is not None:
             self.trace.napi_poll(cpu, napi.name, napi.dev_name, work, budget)
+        if napi.gro is not None:
+            await napi.gro.pass_up(cpu)
         return work
