@@ -10,7 +10,7 @@ every machine (scheduler, softirqs, timers, drivers) asks an ``Arch`` and never 
 | ``apic.py`` | ``apic``: the vector domain, IO-APIC pins and messages in front of it |
 | ``i8259.py`` | ``i8259``: sixteen legacy lines, the PIT |
 | ``arm64.py``, ``arm64_smp.py`` | what the boards of arm64 share: the vector table, the timer, IPIs |
-| ``gic_v3.py`` | ``gicv3``: SPIs for wires, the ITS for messages |
+| ``gic_v3.py``, ``gic_v2.py`` | ``gicv3`` and ``gicv2``: SPIs for wires, an ITS or a frame for messages |
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from typing import Any, Final
 
 from asyncirq.arch.apic import ApicArch
 from asyncirq.arch.base import Arch
+from asyncirq.arch.gic_v2 import GicV2Arch
 from asyncirq.arch.gic_v3 import GicV3Arch
 from asyncirq.arch.i8259 import I8259Arch
-from asyncirq.board import ApicBoard, Board, GicV3Board, I8259Board
+from asyncirq.board import ApicBoard, Board, GicV2Board, GicV3Board, I8259Board
 from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.irq.manage import IrqCore
 
-__all__ = ["ARCHES", "ApicArch", "Arch", "GicV3Arch", "I8259Arch", "make_arch"]
+__all__ = ["ARCHES", "ApicArch", "Arch", "GicV2Arch", "GicV3Arch", "I8259Arch", "make_arch"]
 
 ARCHES: Final[Mapping[str, Callable[[Any, IrqCore, Softirq], Arch]]] = MappingProxyType(
-    {ApicBoard.controller: ApicArch, I8259Board.controller: I8259Arch, GicV3Board.controller: GicV3Arch}
+    {ApicBoard.controller: ApicArch, I8259Board.controller: I8259Arch, GicV3Board.controller: GicV3Arch, GicV2Board.controller: GicV2Arch}
 )
 """Every kernel side by the name of its controller, called with its board, the interrupt core and the softirqs."""
 

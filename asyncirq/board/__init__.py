@@ -13,6 +13,7 @@ for wires and messages, the timer), with a row in ``arch.ARCHES`` under the same
 | ``apic.py`` | ``apic``: a local APIC for each CPU, an IO-APIC, messages |
 | ``i8259.py`` | ``i8259``: one CPU, a pair of 8259A, a PIT |
 | ``gic.py`` | ``gicv3``: a GICv3 with an ITS, generic timers |
+| ``gic_v2.py`` | ``gicv2``: a GICv2 with a frame for messages, generic timers |
 | ``arm64.py`` | what the boards of arm64 share |
 """
 
@@ -25,15 +26,30 @@ from typing import Final
 from asyncirq.board.apic import ApicBoard, ApicWiring, Override
 from asyncirq.board.base import Board, Msi
 from asyncirq.board.gic import GicV3Board
+from asyncirq.board.gic_v2 import GicV2Board
 from asyncirq.board.i8259 import I8259Board
 from asyncirq.costs import Costs
 from asyncirq.errors import UsageError
 from asyncirq.sim import Engine
 from asyncirq.trace.recorder import Recorder
 
-__all__ = ["BOARDS", "ApicBoard", "ApicWiring", "Board", "GicV3Board", "I8259Board", "Msi", "Override", "board_class", "make_board"]
+__all__ = [
+    "BOARDS",
+    "ApicBoard",
+    "ApicWiring",
+    "Board",
+    "GicV2Board",
+    "GicV3Board",
+    "I8259Board",
+    "Msi",
+    "Override",
+    "board_class",
+    "make_board",
+]
 
-BOARDS: Final[Mapping[str, type[Board]]] = MappingProxyType({kind.controller: kind for kind in (ApicBoard, I8259Board, GicV3Board)})
+BOARDS: Final[Mapping[str, type[Board]]] = MappingProxyType(
+    {kind.controller: kind for kind in (ApicBoard, I8259Board, GicV3Board, GicV2Board)}
+)
 """Every board by the name of its controller, called with engine, number of CPUs, costs and recorder."""
 
 

@@ -1,4 +1,4 @@
-"""Drive a GICv3: its domain, the operations of its interrupts, the root handler, and the set-up of each CPU.
+"""Drive a GICv3: the root handler, and the set-up of each CPU.
 
 The root handler reads the acknowledge register, which says which interrupt it is. With the split mode (a kernel booted at EL2)
 it drops the priority at once, and the flow's EOI deactivates; without, the EOI does both. Pseudo-NMIs are interrupts of a higher
@@ -9,101 +9,65 @@ Linux: drivers/irqchip/irq-gic-v3.c, include/linux/irqchip/arm-gic-v3-prio.h.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.gic import regs
 from asyncirq.hw.gic.distributor import Distributor, route_of_affinity
 from asyncirq.hw.gic.interrupt import GicInterrupt
 from asyncirq.hw.gic.redistributor import affinity_of
-from asyncirq.irq.core import KERN_ERR, KERN_WARNING
-from asyncirq.irq.desc import IrqData
-from asyncirq.irq.domain import IrqDomain
-from asyncirq.irq.flow import handle_fasteoi_irq, handle_percpu_devid_irq
+from asyncirq.irq.core import KERN_ERR
 from asyncirq.irq.manage import IrqCore
-from asyncirq.irqchip.gic_common import translate
-from asyncirq.irqchip.gic_v3_chip import GicV3Chip, GicV3SplitChip
+from asyncirq.irqchip.gic_driver import SPECIAL, GicDriver
 from asyncirq.sched.preempt import HARDIRQ_OFFSET, NMI_OFFSET
 
 PRIO_UNMASKED: Final = 0xE0
 PRIO_IRQ: Final = 0xC0
 PRIO_NMI: Final = 0x80
 DEFAULT_PMR: Final = 0xF0
-NR_SGIS: Final = 8
-SPECIAL: Final = regs.SPECIAL_SECURE
 CHECK_RDIST: Final = "irqchip/arm/gicv3:checkrdist"
+PRIVATE: Final = ("sgi", "ppi", "eppi")
 STARTING: Final = "irqchip/arm/gicv3:starting"
 
 
-class GicV3Domain(IrqDomain):
-    """The interrupts of one GICv3 by INTID: ``map_specifier(cells)`` with firmware's specifier; a domain in front of it sets an LPI's."""
-
-    def __init__(self, core: IrqCore, gic: GicV3) -> None:
-        super().__init__(core, "GICv3")
-        self.irqs = core
-        self.gic = gic
-
-    def map_specifier(self, cells: Sequence[int], irq: int = -1) -> int:
-        """Return the irq of a specifier. Raises ``UsageError`` for one that the controller does not understand."""
-        intid, kind = translate(cells)
-        return self.create_mapping(intid, kind, irq=irq)
-
-    def alloc(self, data: IrqData, arg: Any) -> None:
-        """Wire an interrupt to its flow: per CPU for private ones, fasteoi for all others.
-
-        Raises ``UsageError`` EINVAL for a number that the controller does not have.
-        """
-        intid = data.hwirq
-        what = regs.kind_of(intid)
-        data.chip = self.gic.chip
-        desc = data.desc
-        desc.enforce_irqctx = True
-        if what in ("sgi", "ppi", "eppi"):
-            self.irqs.set_percpu_devid(desc.irq)
-            self.core.set_handler(desc, handle_percpu_devid_irq, "percpu_devid")
-            data.chip_data = tuple(part.private[intid] for part in self.gic.distributor.redistributors)
-            return
-        if what == "lpi":
-            desc.needs_resend = True
-        elif intid not in self.gic.distributor.shared:
-            raise UsageError(f"INTID {intid} is not on {self.name}", 22)
-        else:
-            data.chip_data = self.gic.distributor.shared[intid]
-        desc.single_target = True
-        self.core.set_handler(desc, handle_fasteoi_irq, "fasteoi")
-
-
-class GicV3:
+class GicV3(GicDriver):
     """The driver of one GICv3. ``handle_irq`` is the root handler. ``split``: EOIR drops the priority alone. ``online`` and ``check``
     are what CPU hotplug calls for a CPU that comes; ``callbacks`` names them in order, as they were registered.
-
-    ``warned`` says that an interrupt without a mapping was reported. Priorities are those that the distributor is given.
+    Priorities are those that the distributor is given.
     """
 
     def __init__(
         self, core: IrqCore, distributor: Distributor, *, split: bool = False, pseudo_nmi: bool = False, group0: bool = False
     ) -> None:
-        self.core = core
         self.distributor = distributor
-        self.interfaces = distributor.interfaces
-        self.split = split
-        self.pseudo_nmi = pseudo_nmi
+        super().__init__("GICv3", core, distributor.interfaces, regs.GROUP1_NS, split=split, pseudo_nmi=pseudo_nmi)
         shift = group0 and not distributor.gic.one_security_state
         self.prio_irq = PRIO_IRQ << 1 & 0xFF if shift else PRIO_IRQ
         self.prio_nmi = PRIO_NMI << 1 & 0xFF if shift else PRIO_NMI
-        self.chip = GicV3SplitChip(self) if split else GicV3Chip(self)
-        self.domain = GicV3Domain(core, self)
         self.handle_irq: Callable[[Cpu], Coroutine[Any, Any, None]] = self._handle_masked if pseudo_nmi else self._handle
         self.callbacks: list[str] = []
-        self.warned = False
 
-    def interrupt(self, cpu: Cpu, data: IrqData) -> GicInterrupt:
-        """Return the silicon of an interrupt: the CPU's own for a private one."""
-        found = data.chip_data
-        interrupt: GicInterrupt = found[cpu.id] if isinstance(found, tuple) else found
-        return interrupt
+    def private(self, intid: int) -> tuple[GicInterrupt, ...]:
+        """Return every CPU's own silicon of a private interrupt."""
+        return tuple(part.private[intid] for part in self.distributor.redistributors)
+
+    def shared(self, intid: int) -> GicInterrupt | None:
+        """Return the silicon of a shared interrupt."""
+        return self.distributor.shared.get(intid)
+
+    def read_register(self, cpu: Cpu, intid: int, offset: int) -> int:
+        """Read a register of the frame that has an interrupt."""
+        if regs.kind_of(intid) in PRIVATE:
+            return self.distributor.redistributors[cpu.id].read(regs.SGI_FRAME + offset)
+        return self.distributor.read(offset)
+
+    def write_register(self, cpu: Cpu, intid: int, offset: int, value: int) -> None:
+        """Write a register of the frame that has an interrupt."""
+        if regs.kind_of(intid) in PRIVATE:
+            self.distributor.redistributors[cpu.id].write(regs.SGI_FRAME + offset, value)
+        else:
+            self.distributor.write(offset, value)
 
     # --- boot
 
@@ -160,14 +124,7 @@ class GicV3:
     def smp_init(self, set_ipi_range: Callable[[int, int], None]) -> None:
         """Register the hotplug callbacks and hand eight SGIs over as IPIs. Linux: gic_smp_init()."""
         self.callbacks += [CHECK_RDIST, STARTING]
-        base = 0
-        for sgi in range(NR_SGIS):
-            irq = self.domain.map_specifier((sgi,))
-            base = base or irq
-        if base <= 0:
-            self.core.printk(None, KERN_WARNING, "GICv3: no interrupts for SGIs")
-            return
-        set_ipi_range(base, NR_SGIS)
+        self.hand_over_sgis(set_ipi_range)
 
     # --- interrupts
 
@@ -181,28 +138,7 @@ class GicV3:
         intid, cause = interface.acknowledge(regs.GROUP1_NS, cpu)
         if SPECIAL <= intid <= regs.NONE_PENDING:
             return
-        await self._dispatch(cpu, intid, cause)
-
-    async def _dispatch(self, cpu: Cpu, intid: int, cause: int) -> None:
-        cpu.cause = cause
-        if self.split:
-            self.interfaces[cpu.id].end(intid, cpu=cpu)
-        irq = self.domain.find_mapping(intid)
-        if irq:
-            desc = self.core.descs[irq]
-            await desc.handle_irq(cpu, desc)
-        else:
-            self._unexpected(cpu, intid)
-
-    def _unexpected(self, cpu: Cpu, intid: int) -> None:
-        """Say once that an interrupt has no mapping, and end it all the same. Linux: gic_deactivate_unhandled()."""
-        if not self.warned:
-            self.warned = True
-            self.core.printk(cpu, KERN_WARNING, f"Unexpected interrupt (irqnr {intid})")
-        if not self.split:
-            self.interfaces[cpu.id].end(intid, cpu=cpu)
-        elif intid < regs.LPI_BASE:
-            self.interfaces[cpu.id].deactivate(intid, cpu)
+        await self.dispatch(cpu, intid, cause)
 
     async def _handle_masked(self, cpu: Cpu) -> None:
         """Handle an interrupt with pseudo-NMIs: which of the two it is, its running priority tells.
@@ -217,13 +153,13 @@ class GicV3:
         is_nmi = not special and interface.running == PRIO_NMI
         if irqs_off:
             if not special:
-                await self._dispatch(cpu, intid, cause)
+                await self.dispatch(cpu, intid, cause)
             return
         if is_nmi:
             cpu.preempt_count += NMI_OFFSET + HARDIRQ_OFFSET
-            await self._dispatch(cpu, intid, cause)
+            await self.dispatch(cpu, intid, cause)
             cpu.preempt_count -= NMI_OFFSET + HARDIRQ_OFFSET
         cpu.nmi_blocked = False
         cpu.recompute()
         if not special and not is_nmi:
-            await self._dispatch(cpu, intid, cause)
+            await self.dispatch(cpu, intid, cause)

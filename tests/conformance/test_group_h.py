@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from asyncirq.arch.arm64 import check_priority_mask
 from asyncirq.arch.arm64_smp import IPI_CALL_FUNC, IPI_CPU_STOP, IPI_NAMES, IPI_RESCHEDULE
+from asyncirq.arch.gic_v2 import GicV2Arch
 from asyncirq.errors import KernelBug, UsageError
+from asyncirq.firmware.devicetree import Node, Value
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.gic import regs
+from asyncirq.hw.gic.common import GicState
+from asyncirq.hw.gic.gicv2 import DistributorV2
 from asyncirq.irq.chip import IRQCHIP_STATE_PENDING
 from asyncirq.irq.desc import (
     IRQ_HANDLED,
@@ -19,8 +24,10 @@ from asyncirq.irq.desc import (
     IRQF_PERCPU,
     IrqReturn,
 )
+from asyncirq.irqchip.gic import GicV2
 from asyncirq.irqchip.gic_common import translate
 from asyncirq.irqchip.gic_v3 import CHECK_RDIST, STARTING, GicV3
+from asyncirq.machine import Machine
 from asyncirq.sched.preempt import NMI_MASK
 from asyncirq.sched.task import Task
 from asyncirq.units import us
@@ -459,9 +466,82 @@ def test_S1_11_priority_masking_boot_check(pseudo_nmi: bool) -> None:
             pe = board_of(m).pes[0]
             pe.taken = 2
             m.cpus[0].nmi_blocked = True
-            arch_of(m).check_priority_mask()
+            check_priority_mask(arch_of(m))
             assert [getattr(record, "text", "") for record in m.records if getattr(record, "text", "")] == [
                 "SError masked while interrupts are set up"
+            ]
+
+    run(main)
+
+
+def second_gic(m: Machine) -> tuple[GicV2, Node]:
+    """Put a second GICv2 behind SPI 30 of the first, and return its driver and node. Its interrupt 40 is wired to nothing."""
+    arch = m.kernel.arch
+    assert isinstance(arch, GicV2Arch)
+    silicon = DistributorV2(GicState(m.engine, m.trace, priority_bits=4), 1, 64)
+    props: dict[str, Value] = {"compatible": "arm,pl390", "interrupt-controller": (), "#interrupt-cells": 3, "interrupts": (0, 30, 4)}
+    node = arch.board.devicetree.root.add(Node("intc@9000000", props))
+    arch.silicon[node.path] = silicon
+    output, _ = m.line(30)
+    silicon.interfaces[0].on_output = lambda: output.set(silicon.interfaces[0].irq)
+    root = arch.board.devicetree.find("/intc@8000000")
+    assert arch.board.devicetree.interrupt_parent(node) is root
+    assert arch.of_init(node, root) == 0
+    return arch.gics[1], node
+
+
+def test_S1_20_gic_of_init_flow() -> None:
+    async def main() -> None:
+        async with machine(2, controller="gicv2", boot_el=2) as m:
+            arch = m.kernel.arch
+            assert isinstance(arch, GicV2Arch)
+            first = arch.gic
+            assert (first.split, first.cpu_map, arch.smp.count, first.callbacks) == (
+                True,
+                [1, 2, 255, 255, 255, 255, 255, 255],
+                8,
+                ["irqchip/arm/gic:starting"],
+            )
+            assert arch.messages.name == "MSI"
+            second, _ = second_gic(m)
+            assert arch.gics == [first, second]
+            assert (second.name, second.split, second.callbacks, second.cpu_map[0]) == ("GIC-1", False, [], 1)
+            assert arch.entry._handle_irq == first.handle_irq
+            parent = m.irq.desc(first.domain.find_mapping(62))
+            assert (parent.norequest, parent.handle_irq) == (True, second._handle_cascade)
+            assert arch.of_init(Node("nothing"), None) == -6
+
+    run(main)
+
+
+@pytest.mark.parametrize("boot_el", [1, 2])
+def test_S1_22_cascaded_controller(boot_el: int) -> None:
+    async def main() -> None:
+        async with machine(controller="gicv2", boot_el=boot_el) as m:
+            second, _ = second_gic(m)
+            irq = second.domain.map_specifier((0, 8, 1))
+            await m.irq.request_irq(None, irq, spender(200), 0, "card")
+            for at in (50, 60):
+                m.engine.timer(second.distributor.shared[40].pulse, "raise").arm(us(at))
+            m.engine.timer(second.distributor.shared[41].pulse, "disabled").arm(us(70))
+            await m.run_for(us(100))
+            assert m.irq.desc(irq).kstat_irqs == [2]
+            names = ("gic_pend", "line_level", "gic_iar", "irq_handler_entry", "irq_handler_exit", "gic_eoir", "gic_dir")
+            first = [row for row in story(m.records, *names) if us(50) <= row[0] < us(60)]
+            ends = ["gic_dir"] if boot_el == 2 else ["gic_eoir"]
+            assert [(row[2], row[3]) for row in first] == [
+                ("gic_pend", 40),
+                ("line_level", "gsi30"),
+                ("gic_pend", 62),
+                ("gic_iar", 62),
+                *[("gic_eoir", 62)] * (boot_el == 2),
+                ("line_level", "gsi30"),
+                ("gic_iar", 40),
+                ("irq_handler_entry", irq),
+                ("irq_handler_exit", irq),
+                ("gic_eoir", 40),
+                *[(end, 62) for end in ends],
+                ("gic_iar", 1023),
             ]
 
     run(main)

@@ -9,6 +9,7 @@
 | ``lpi.py`` | LPIs of one redistributor: configuration and pending tables in memory |
 | ``cpu_interface.py`` | priorities, acknowledge, end, deactivate: the system registers of one PE |
 | ``its.py``, ``its_command.py``, ``its_table.py`` | from a device's event to an LPI |
+| ``gicv2.py`` | the older controller: targets in the distributor, a CPU interface in memory |
 | ``pe.py`` | what a CPU sees of all this: is an exception due, and which |
 | ``wires.py`` | wires into the distributor, with the time that a change takes |
 | ``common.py``, ``memory.py``, ``regs.py`` | what they share; memory for tables; numbers |

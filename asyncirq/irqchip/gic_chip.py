@@ -1,4 +1,4 @@
-"""Say which register of a GICv3 each operation of an interrupt writes. Linux: drivers/irqchip/irq-gic-v3.c."""
+"""Say which register of a GIC each operation of an interrupt writes. Linux: drivers/irqchip/irq-gic-v3.c, irq-gic.c."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ from asyncirq.irq.flow import handle_fasteoi_irq, handle_fasteoi_nmi
 from asyncirq.irqchip.gic_common import type_error
 
 if TYPE_CHECKING:
-    from asyncirq.hw.gic.distributor import Distributor
-    from asyncirq.hw.gic.redistributor import Redistributor
-    from asyncirq.irqchip.gic_v3 import GicV3
+    from asyncirq.irqchip.gic_driver import GicDriver
 
 EXTENDED: Final = MappingProxyType(
     {
@@ -43,28 +41,25 @@ EXTENDED: Final = MappingProxyType(
 """Where the distributor has a register for extended SPIs."""
 
 
-class GicV3Chip(IrqChip):
+class GicChip(IrqChip):
     """The operations of SGIs, PPIs and SPIs; an EOI ends the interrupt in one step."""
 
-    name = "GICv3"
     flags = IRQCHIP_SET_TYPE_MASKED | IRQCHIP_SKIP_SET_WAKE | IRQCHIP_MASK_ON_SUSPEND
 
-    def __init__(self, gic: GicV3) -> None:
+    def __init__(self, gic: GicDriver) -> None:
         self.gic = gic
+        self.name = gic.name
         self.costs = gic.core.costs
-        self.interfaces = gic.distributor.interfaces
+        self.interfaces = gic.interfaces
+        self.group = gic.group
         if gic.pseudo_nmi:
             self.flags |= IRQCHIP_SUPPORTS_NMI
 
     def poke(self, cpu: Cpu, data: IrqData, register: int, *, value: int = 1, bits: int = 1) -> None:
         """Write an interrupt's field in a register that several share: one bit alone, wider ones among the others' as they are."""
         offset, shift = self._place(data.hwirq, register, bits)
-        frame: Redistributor | Distributor = self.gic.distributor
-        if data.hwirq < regs.PPI_LIMIT or regs.EPPI_BASE <= data.hwirq < regs.EPPI_LIMIT:
-            frame = self.gic.distributor.redistributors[cpu.id]
-            offset += regs.SGI_FRAME
-        others = frame.read(offset) & ~(((1 << bits) - 1) << shift) if bits > 1 else 0
-        frame.write(offset, others | value << shift)
+        others = self.gic.read_register(cpu, data.hwirq, offset) & ~(((1 << bits) - 1) << shift) if bits > 1 else 0
+        self.gic.write_register(cpu, data.hwirq, offset, others | value << shift)
 
     def _place(self, intid: int, register: int, bits: int) -> tuple[int, int]:
         index = intid
@@ -77,7 +72,8 @@ class GicV3Chip(IrqChip):
 
     def irq_mask(self, cpu: Cpu, data: IrqData) -> int:
         """Write ICENABLER."""
-        self.gic.distributor.gic.disable(data.chip_data if data.hwirq >= regs.PPI_LIMIT else self.gic.interrupt(cpu, data))
+        interrupt = self.gic.interrupt(cpu, data)
+        interrupt.gic.disable(interrupt)
         return self.costs.mmio_ns
 
     def irq_unmask(self, cpu: Cpu, data: IrqData) -> int:
@@ -87,7 +83,7 @@ class GicV3Chip(IrqChip):
 
     def irq_eoi(self, cpu: Cpu, data: IrqData) -> int:
         """Write EOIR."""
-        self.interfaces[cpu.id].end(data.hwirq, cpu=cpu)
+        self.interfaces[cpu.id].end(data.hwirq, self.group, cpu)
         return self.costs.gic_eoi_ns
 
     def irq_set_type(self, cpu: Cpu, data: IrqData, kind: int) -> int:
@@ -166,7 +162,7 @@ class GicV3Chip(IrqChip):
             self.poke(cpu, data, regs.IPRIORITYR, value=priority, bits=8)
 
 
-class GicV3SplitChip(GicV3Chip):
+class GicSplitChip(GicChip):
     """The operations with the split mode: the root handler has dropped the priority, so the EOI deactivates. LPIs need none."""
 
     def irq_eoi(self, cpu: Cpu, data: IrqData) -> int:
