@@ -20,6 +20,7 @@ WORKER_DIE: Final = 1 << 1
 WORKER_PREP: Final = 1 << 3
 WORKER_CPU_INTENSIVE: Final = 1 << 6
 WORKER_UNBOUND: Final = 1 << 7
+WORKER_REBOUND: Final = 1 << 8
 """Any of these flags keeps a worker out of its pool's ``nr_running``."""
 HOG_REPORT_FROM: Final = 4
 """A function is reported from this many hogs on, at powers of two."""
@@ -48,7 +49,7 @@ class Worker:
 
     def __init__(self, pool: WorkerPool, live: bool = False) -> None:
         self.pool = pool
-        self.flags = WORKER_PREP | (0 if pool.bound else WORKER_UNBOUND)
+        self.flags = WORKER_PREP | (0 if pool.managed else WORKER_UNBOUND)
         self.asleep = False
         self.current: Work | None = None
         self.current_pwq: PoolWorkqueue | None = None
@@ -68,10 +69,11 @@ class Worker:
         pool = self.pool
         sched = pool.sched
         number, name = pool.worker_name()
-        task = sched.new_task(self.main, name, cpu=pool.cpu if pool.bound else None, kthread=True, nice=pool.nice)
-        if not pool.bound and pool.mask != sched.all_cpus:
-            task.allowed = pool.mask
-            task.cpu = sched.cpus[(pool.mask & -pool.mask).bit_length() - 1]
+        task = sched.new_task(self.main, name, cpu=pool.cpu if pool.managed else None, kthread=True, nice=pool.nice)
+        mask = pool.mask if not pool.bound else pool.refuge
+        if not pool.managed and mask != sched.all_cpus:
+            task.allowed = mask
+            task.cpu = sched.cpus[(mask & -mask).bit_length() - 1]
         task.worker = self
         return number, task
 
@@ -176,7 +178,7 @@ class Worker:
         else:
             return
         start_ns = pool.sched.costs.work_start_ns
-        self._clear_flag(WORKER_PREP)
+        self._clear_flag(WORKER_PREP | WORKER_REBOUND)
         while True:
             if start_ns:
                 await task.spend(start_ns)

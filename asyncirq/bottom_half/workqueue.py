@@ -6,7 +6,8 @@ The pending bit is cleared before the function starts, so an item can be queued 
 that executes it and never runs twice at once, on whatever CPU it was queued.
 
 The parts: ``workqueue_state`` (pools and joints), ``worker`` and ``worker_manager``, ``workqueue_flush``, ``workqueue_admin``,
-``workqueue_rescuer``, ``workqueue_bh``, ``workqueue_watchdog``. Kernels before 2.6.36 have ``workqueue_threads`` instead.
+``workqueue_rescuer``, ``workqueue_bh``, ``workqueue_hotplug``, ``workqueue_watchdog``. Kernels before 2.6.36 have
+``workqueue_threads`` instead.
 
 Linux: kernel/workqueue.c.
 """
@@ -16,7 +17,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from asyncirq.bottom_half.work import Barrier, DelayedWork, Work, insert_behind, move_linked
-from asyncirq.bottom_half.workqueue_admin import Administration
 from asyncirq.bottom_half.workqueue_api import (
     WORK_CPU_UNBOUND,
     WQ_BH,
@@ -37,6 +37,7 @@ from asyncirq.bottom_half.workqueue_api import (
     Workqueues,
 )
 from asyncirq.bottom_half.workqueue_bh import BhPool, BhWorkqueues
+from asyncirq.bottom_half.workqueue_hotplug import Hotplug
 from asyncirq.bottom_half.workqueue_pool import PoolWorkqueue
 from asyncirq.bottom_half.workqueue_rescuer import Rescuer
 from asyncirq.bottom_half.workqueue_watchdog import WqWatchdog
@@ -74,7 +75,7 @@ _BH_ALLOWS: Final = WQ_BH | WQ_HIGHPRI | WQ_PERCPU
 _NO_LIMIT: Final = 1 << 31
 
 
-class ManagedWorkqueues(Administration):
+class ManagedWorkqueues(Hotplug):
     """The concurrency-managed workqueues of a machine. ``boot()`` makes the first worker of each pool.
 
     ``bh`` gives it BH workqueues, ``pods`` are the CPU masks among which unbound workqueues are split (one of all CPUs unless given).

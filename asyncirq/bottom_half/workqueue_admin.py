@@ -41,9 +41,13 @@ class Administration(Flushing):
         mask = cpumask & self.sched.all_cpus if cpumask else self.sched.all_cpus
         if not mask:
             raise UsageError(f"workqueue {wq.name}: CPU mask {cpumask:#x} holds no CPU of this machine", 22)
-        replaced = [pwq for pwq in self.joints(wq) if not pwq.retired]
         wq.nice = nice
         wq.mask = mask
+        await self._relink(task, wq)
+
+    async def _relink(self, task: Task, wq: Workqueue) -> None:
+        """Join an unbound workqueue to the pools that it is to have now; what is queued ends where it is."""
+        replaced = [pwq for pwq in self.joints(wq) if not pwq.retired]
         self._link(wq)
         wq.old_pwqs += replaced
         if wq.flags & WQ_ORDERED:

@@ -30,7 +30,8 @@ class WorkerPool:
 
     ``nr_running`` counts the workers that execute items and are runnable; it stays 0 in an unbound pool. ``idle`` is
     a stack: the latest to become idle is woken first. ``progress_at`` is when the pool last began on an item, or got one
-    while it had none. ``refs`` counts the workqueues that use an unbound pool.
+    while it had none. ``refs`` counts the workqueues that use an unbound pool. ``refuge``: the pool's CPU is down, and its workers
+    run on these instead; then it does not count either.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class WorkerPool:
         "pool_id",
         "progress_at",
         "refs",
+        "refuge",
         "sched",
         "upkeep",
         "workers",
@@ -69,6 +71,7 @@ class WorkerPool:
         self.upkeep: Manager
         self.progress_at = 0
         self.refs = 0
+        self.refuge = 0
 
     def __repr__(self) -> str:
         return f"<WorkerPool {self.pool_id}>"
@@ -77,6 +80,11 @@ class WorkerPool:
     def bound(self) -> bool:
         """Tell whether the pool belongs to a CPU."""
         return self.cpu >= 0
+
+    @property
+    def managed(self) -> bool:
+        """Tell whether the pool's concurrency is managed: it belongs to a CPU that is up."""
+        return self.cpu >= 0 and not self.refuge
 
     def need_more_worker(self) -> bool:
         """Tell whether items wait and no worker of the pool runs."""

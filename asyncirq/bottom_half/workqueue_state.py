@@ -34,7 +34,8 @@ class ManagedState(Workqueues):
     """The pools and workqueues of one machine.
 
     ``pools`` are those served by threads, ``bh`` those served in softirqs (None without them). ``can_create(pool)`` says
-    whether there is memory for another worker; an experiment replaces it. ``pods`` are CPU masks.
+    whether there is memory for another worker; an experiment replaces it. ``pods`` are CPU masks, ``online`` is the mask of the CPUs
+    that workqueues may use.
     """
 
     def __init__(self, sched: Sched, sleep: Sleep | None = None, bh: BhWorkqueues | None = None, pods: tuple[int, ...] = ()) -> None:
@@ -44,6 +45,7 @@ class ManagedState(Workqueues):
         self.can_create: Callable[[WorkerPool], bool] = memory_is_free
         self.pools: list[WorkerPool] = []
         self.freezing = False
+        self.online = sched.all_cpus
         self.booted = False
         self._pool_ids = 0
         self._unbound: dict[tuple[int, int], WorkerPool] = {}
@@ -110,11 +112,12 @@ class ManagedState(Workqueues):
             self._set_limit(pwq)
 
     def _pod_of(self, wq: Workqueue, cpu: int) -> int:
+        mask = wq.mask & self.online or self.online
         if not wq.flags & WQ_ORDERED:
             for pod in self.pods:
-                if pod >> cpu & 1 and pod & wq.mask:
-                    return pod & wq.mask
-        return wq.mask
+                if pod >> cpu & 1 and pod & mask:
+                    return pod & mask
+        return mask
 
     def _share(self, wq: Workqueue, mask: int) -> int:
         most = wq.max_active
