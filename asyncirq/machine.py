@@ -43,6 +43,7 @@ class Machine:
     memory, which ``records`` returns; ``sinks=()`` keeps nothing but the digest. ``executor`` is ``"native"`` or ``"anyio"``.
     ``policy`` decides ties; ``replay`` is the tape of an earlier live run. ``check`` watches the invariants of
     ``asyncirq.invariants``. ``debug`` traces every step of the flow handlers.
+    ``prepare(kernel)`` is called before the boot: the place to replace a platform's hooks.
 
     The parts, for experiments that go deeper: ``driver`` (``driver.live(speed)`` paces the run by the wall clock),
     ``engine``, ``board`` (silicon), ``kernel`` and its parts ``sched``, ``softirq``, ``irq``, ``workqueues``, ``timers``,
@@ -65,6 +66,7 @@ class Machine:
         replay: Sequence[Arrival] = (),
         check: bool = False,
         debug: bool = False,
+        prepare: Callable[[Kernel], None] | None = None,
     ) -> None:
         if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:
             raise UsageError(f"a machine has 1 to {MAX_CPUS} CPUs, not {cpus!r}", 22)
@@ -95,6 +97,8 @@ class Machine:
             self.driver.on_slice = self.trace.flush
         if check:
             invariants.watch(self.cpus)
+        if prepare is not None:
+            prepare(self.kernel)
         self.kernel.boot()
 
     # --- running

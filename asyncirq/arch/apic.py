@@ -48,12 +48,12 @@ class ApicArch(X86):
 
     # --- boot
 
-    def init_irq(self) -> None:
+    def native_init_irq(self) -> None:
         """Initialise the 8259, masked; take what is not the devices' out of the vectors, once their gates are made.
 
         Linux: native_init_IRQ().
         """
-        self.init_legacy(self.legacy)
+        self.platform.pre_vector_init()
         self.irq.boot_note("x86: apic_and_irq_gates")
         self.init_gates()
         self.irq.boot_note("x86: lapic_assign_system_vectors")

@@ -41,10 +41,10 @@ class I8259Arch(X86):
 
     # --- boot
 
-    def init_irq(self) -> None:
+    def native_init_irq(self) -> None:
         """Initialise the chips, give the sixteen lines their vectors, and keep the line that joins the chips busy."""
         first = self.config.vectors.first_legacy
-        self.init_legacy(self.legacy)
+        self.platform.pre_vector_init()
         self.legacy.map_all()
         row = self.entry.vector_irq[0]
         for line in range(NR_LEGACY_IRQS):

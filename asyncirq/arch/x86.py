@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from asyncirq.entry import (
 from asyncirq.entry.detailed import Detailed, Detailed32
 from asyncirq.entry.idt_setup import IdtSetup
 from asyncirq.entry.nmi import NmiHandlers
+from asyncirq.entry.platform_ops import PlatformOps
 from asyncirq.entry.special_traps import SpecialTraps
 from asyncirq.errors import InternalError
 from asyncirq.hw.cpu import Cpu
@@ -36,14 +38,30 @@ T = TypeVar("T")
 
 
 class X86(Arch):
-    """The kernel's side of an x86 board. ``nmi`` are its NMI handlers, ``port61`` the port that tells why an NMI came."""
+    """The kernel's side of an x86 board. ``nmi`` are its NMI handlers, ``port61`` the port that tells why an NMI came.
+
+    ``platform`` holds the steps of set-up that may be replaced before the boot.
+    """
 
     idt: IdtSetup
     traps: SpecialTraps
+    legacy: I8259Domain
 
     def __init__(self, irq: IrqCore, softirq: Softirq) -> None:
         super().__init__(irq, softirq)
         self.setups: list[IdtSetup] = []
+        self.platform = PlatformOps(self._native_pre_vector_init, self.native_init_irq)
+
+    def init_irq(self) -> None:
+        """Make the controller ready, as the platform has it: ``native_init_irq`` unless that was replaced."""
+        self.platform.intr_init()
+
+    @abstractmethod
+    def native_init_irq(self) -> None:
+        """Make the controller ready for requests; interrupts are off. Linux: native_init_IRQ()."""
+
+    def _native_pre_vector_init(self) -> None:
+        self.init_legacy(self.legacy)
 
     def make_entry(self, vector_irq: list[list[IrqDesc | None]]) -> Entry:
         """Return the entry points of this kernel, which look device vectors up in ``vector_irq[cpu][vector]``."""
@@ -77,7 +95,7 @@ class X86(Arch):
                 continue
             cpu.idt = Idt(self.config.bits)
             lead = self.entry.lead if isinstance(self.entry, Detailed) else None
-            setup = IdtSetup(cpu.idt, self.entry, self.traps.handlers, self.config.idt, self.config.vectors, lead)
+            setup = IdtSetup(cpu.idt, self.entry, self.traps.handlers, self.config.idt, self.config.vectors, lead, self.platform)
             self.setups.append(setup)
             setup.trap_gates()
 

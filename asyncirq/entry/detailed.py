@@ -23,6 +23,7 @@ from asyncirq.entry.idtentry import IdtEntry, Kind
 from asyncirq.entry.irq_stack import IrqStack
 from asyncirq.entry.path import Path
 from asyncirq.entry.stacks import Call, Stacks, call, ret
+from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.idt import Gate, Idt
 from asyncirq.hw.tss import IST_INDEX_NMI, ist_field
@@ -94,8 +95,13 @@ class Detailed(Entry):
     # --- the brackets
 
     def irq_enter(self, cpu: Cpu) -> None:
-        """Count one more hard interrupt, and the stack that its C code needs."""
+        """Count one more hard interrupt, and the stack that its C code needs.
+
+        Raises ``KernelBug`` where RCU does not watch the CPU: the entry code should have woken it, its handlers may read under it.
+        """
         super().irq_enter(cpu)
+        if not self.path.cpus[cpu.id].watching:
+            raise KernelBug(f"WARNING: suspicious RCU usage: IRQ failed to wake up RCU, on {cpu.name} at {cpu.engine.now} ns")
         self.path.mark(cpu, "irq_enter")
         if self.sched.config.entry_code == "do_irq":
             self.path.mark(cpu, "rcu_lockdep_check")

@@ -21,6 +21,7 @@ from typing import Final
 from asyncirq.config import IdtPolicy, VectorMap
 from asyncirq.entry.common import FIRST_EXTERNAL_VECTOR, Entry
 from asyncirq.entry.kinds import EXCEPTIONS
+from asyncirq.entry.platform_ops import PlatformOps
 from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.gate import DPL_KERNEL, DPL_USER, INTERRUPT_GATE, TASK_GATE, TRAP_GATE, VECTORS
@@ -65,7 +66,7 @@ class IdtSetup:
 
     ``order`` are the steps that were done, ``writes`` each gate that was written, with its step. ``done`` forbids further
     gates. ``lead(vector, gate)``, if given, leads a gate through more. ``debug_idt`` is the table for the time that debug
-    exceptions must not nest, in kernels that have one.
+    exceptions must not nest, in kernels that have one. ``ops`` are what a platform may replace.
     """
 
     def __init__(
@@ -76,9 +77,11 @@ class IdtSetup:
         policy: IdtPolicy,
         layout: VectorMap,
         lead: Callable[[int, Gate], Gate] | None = None,
+        ops: PlatformOps | None = None,
     ) -> None:
         self.table = table
         self.lead = lead
+        self.ops = ops if ops is not None else PlatformOps()
         self.entry = entry
         self.handlers = handlers
         self.policy = policy
@@ -153,6 +156,7 @@ class IdtSetup:
             self.traps()
             self.order += ["idt_read_only_mapping", "cpu_init"]
             self.ist_traps()
+            self.ops.trap_init()
             self.order.append("x86_init.irqs.trap_init")
             if self.policy.debug:
                 self._setup_debug_idt()
@@ -180,7 +184,7 @@ class IdtSetup:
                     self._write("spurious_gates", vector, self._stub(vector, self.entry.spurious_interrupt, "spurious_interrupt"))
             self.order.append("spurious_gates")
         self.order += ["map", "load"]
-        self.table.load(READ_ONLY_ALIAS)
+        self.ops.load_idt(self.table, READ_ONLY_ALIAS)
         self.order.append("read_only")
         self.done = True
 
@@ -272,7 +276,7 @@ class IdtSetup:
         return KERNEL_CS if self.table.bits == 64 else KERNEL32_CS
 
     def _write(self, step: str, vector: int, gate: Gate, system: bool = False) -> None:
-        self.table.set_gate(vector, gate if self.lead is None else self.lead(vector, gate))
+        self.ops.write_idt_entry(self.table, vector, gate if self.lead is None else self.lead(vector, gate))
         self.writes.append((step, vector))
         if system:
             self.system_vectors |= 1 << vector
