@@ -40,10 +40,10 @@ NapiFn = Callable[[Cpu, "Napi", int], Coroutine[Any, Any, int]]
 class Napi:
     """One instance: ``async def poll(cpu, napi, budget) -> int``, the packets it took.
 
-    ``scheduled``, ``missed``, ``disabled``, ``npsvc``, ``in_busy_poll`` and ``sched_threaded`` are Linux's NAPI_STATE bits.
-    ``listed`` says that it is on a poll list of CPU ``owner``. ``polls`` and ``packets`` count. A new instance is scheduled,
-    so nobody can schedule it before ``napi_enable``. ``defer_hard_irqs`` and the two timeouts are the sysfs files of these names. ``gro``
-    holds its packets back, None: none is held back.
+    ``scheduled``, ``missed``, ``disabled``, ``npsvc``, ``in_busy_poll``, ``prefer_busy_poll`` and ``sched_threaded`` are Linux's
+    NAPI_STATE bits. ``listed`` says that it is on a poll list of CPU ``owner``. ``polls`` and ``packets`` count. A new instance is
+    scheduled, so nobody can schedule it before ``napi_enable``. ``defer_hard_irqs`` and the two timeouts are the sysfs files of these
+    names. ``gro`` holds its packets back, None: none is held back.
     """
 
     __slots__ = (
@@ -67,6 +67,7 @@ class Napi:
         "poll",
         "poll_name",
         "polls",
+        "prefer_busy_poll",
         "sched_threaded",
         "scheduled",
         "thread",
@@ -88,6 +89,7 @@ class Napi:
         self.missed = False
         self.disabled = False
         self.in_busy_poll = False
+        self.prefer_busy_poll = False
         self.sched_threaded = False
         self.listed = False
         self.owner = 0
@@ -208,7 +210,7 @@ class NapiCore:
             await gro.flush(cpu, old_only=timeout != 0)
         if napi.listed:
             self.softnet.data[napi.owner].drop(napi)
-        napi.sched_threaded = False
+        napi.sched_threaded = napi.prefer_busy_poll = False
         if napi.missed:
             napi.missed = False
             await self.napi_schedule_claimed(cpu, napi)
@@ -236,6 +238,7 @@ class NapiCore:
     async def _napi_watchdog(self, napi: Napi, cpu: Cpu, timer: Hrtimer) -> bool:
         if not napi.disabled and not napi.scheduled:
             napi.scheduled = True
+            napi.prefer_busy_poll = False
             await self.napi_schedule_claimed(cpu, napi)
         return False
 
@@ -273,6 +276,10 @@ class NapiCore:
             self._complain(cpu, 3, f"NAPI poll function {napi.poll_name} returned {work}, exceeding its budget of {weight}.")
         if napi.disabled:
             await self.napi_complete_done(cpu, napi, work)
+            return work, False
+        if napi.prefer_busy_poll:
+            if await self.napi_complete_done(cpu, napi, work):
+                await self.napi_schedule(cpu, napi)
             return work, False
         if napi.gro is not None:
             await napi.gro.polled(cpu)
@@ -344,20 +351,29 @@ class NapiCore:
                 if again:
                     await self.sched.cond_resched(task)
 
-    async def napi_busy_poll(self, task: Task, napi: Napi, budget: int = 8) -> int:
+    async def napi_busy_poll(self, task: Task, napi: Napi, budget: int = 8, prefer: bool = False) -> int:
         """Poll an instance once from a task that waits for packets, if nobody owns it; return the packets.
 
         While it is claimed so its interrupt stays masked and completion is refused; afterwards it is polled once more, and
-        left to NET_RX if that used the whole budget. Linux: napi_busy_loop(). Trace: napi_poll.
+        left to NET_RX if that used the whole budget. With ``prefer`` NET_RX gives an instance back that it owns now, and the
+        interrupt stays masked for ``gro_flush_timeout_ns`` where ``defer_hard_irqs`` is set. Linux: napi_busy_loop(). Trace: napi_poll.
         """
         if napi.scheduled or napi.in_busy_poll or napi.disabled:
+            napi.prefer_busy_poll |= prefer
             return 0
         cpu = await self.softirq.local_bh_disable(task)
         napi.scheduled = napi.in_busy_poll = True
         work = await self._busy_round(cpu, napi, budget)
         napi.missed = napi.in_busy_poll = False
+        guarded = prefer and napi.defer_hard_irqs > 0 and napi.gro_flush_timeout_ns > 0
+        if prefer:
+            napi.defer_count = napi.defer_hard_irqs
+        if guarded:
+            self._arm(cpu, napi, napi.gro_flush_timeout_ns)
         last = await self._busy_round(cpu, napi, budget)
-        if last == budget:
+        if last == budget and guarded:
+            napi.scheduled = False
+        elif last == budget:
             await self.napi_schedule_claimed(cpu, napi)
         await self.softirq.local_bh_enable(task)
         return work + last

@@ -143,3 +143,66 @@ def test_what_is_scheduled_during_a_round_raises_again_before_6_4(kernel: Kernel
     assert [time for time, *_ in m.events("softirq_raise")] == raises
     assert len(m.events("softirq_entry")) == rounds
     assert len(m.answers) == 1
+
+
+class Wanted(Scene):
+    """The same device with a ring: a poll takes as much as its budget."""
+
+    async def poll(self, cpu: Cpu, napi: Napi, budget: int) -> int:
+        work = min(budget, self.packets)
+        self.packets -= work
+        await cpu.spend(10)
+        if work < budget:
+            self.answers.append((self.engine.now, work, await self.napi.napi_complete_done(cpu, napi, work)))
+        return work
+
+
+def test_preferred_busy_poll_leaves_the_device_masked_for_the_timeout() -> None:
+    m = Wanted()
+    m.device.defer_hard_irqs = 1
+    m.device.gro_flush_timeout_ns = 50_000
+    m.packets = 32
+    polled: list[int] = []
+
+    async def app(task: Task) -> None:
+        polled.append(await m.napi.napi_busy_poll(task, m.device, 8, prefer=True))
+
+    m.start(app, "app")
+    m.play(MS)
+    # Neither round completes; NET_RX is not raised before the timer, which takes the rest and defers once more.
+    assert polled == [16]
+    assert [time for time, *_ in m.events("softirq_raise")] == [50_010, 100_020]
+    assert m.answers == [(50_020, 16, False), (100_030, 0, True)]
+
+
+def test_busy_poll_without_preference_leaves_the_rest_to_net_rx() -> None:
+    m = Wanted()
+    m.device.defer_hard_irqs = 1
+    m.device.gro_flush_timeout_ns = 50_000
+    m.packets = 32
+
+    async def app(task: Task) -> None:
+        await m.napi.napi_busy_poll(task, m.device, 8)
+
+    m.start(app, "app")
+    m.play(MS)
+    assert [time for time, *_ in m.events("softirq_raise")] == [20, 50_030]
+    assert m.answers == [(30, 16, False), (50_040, 0, True)]
+
+
+def test_net_rx_gives_back_an_instance_that_a_task_prefers_to_poll() -> None:
+    m = Wanted()
+    m.device.defer_hard_irqs = 1
+    m.device.gro_flush_timeout_ns = 50_000
+    m.packets = 3 * 64 + 1
+    m.irq_at(1000, m.schedule)
+
+    async def prefer(cpu: Cpu) -> None:
+        m.device.prefer_busy_poll |= m.device.scheduled
+
+    m.irq_at(1005, prefer)
+    m.play(MS)
+    # After the first full poll the instance is completed and its interrupt stays masked until the timer has it polled to the end.
+    polls = [(time, work) for time, _, _, _, work, _ in m.events("napi_poll")]
+    assert polls == [(1010, 64), (51_020, 64), (51_030, 64), (51_040, 1), (101_050, 0)]
+    assert not m.device.prefer_busy_poll
