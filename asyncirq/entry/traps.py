@@ -61,6 +61,13 @@ Body = Callable[[Task, PtRegs, int, int], Coroutine[Any, Any, None]]
 class Traps:
     """The exceptions of one machine.
 
+    ::
+
+        async def app(task):
+            traps.signals.of(task).handle(SIGFPE, on_fpe)  # async def on_fpe(task, info)
+            await traps.exception(task, X86_TRAP_DE, ip=0x401000)
+            await traps.touch(task, 0x5000, write=True)  # a page fault, which may sleep
+
     ``handlers`` are the gates' functions by the names of ``kinds.ENTRIES``. ``note(cpu, step)``, if set, hears of each step of the
     entry code. An experiment raises exceptions by ``exception`` and ``int_n``, or has ``execute`` run a program whose
     instructions do.
