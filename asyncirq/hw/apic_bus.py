@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from asyncirq.errors import UsageError
-from asyncirq.hw.apic_message import LOWEST_PRIORITY, ApicMessage
+from asyncirq.hw.apic_message import BROADCAST, LOWEST_PRIORITY, XAPIC_BROADCAST, ApicMessage
 
 if TYPE_CHECKING:
     from asyncirq.hw.ioapic import IoApic
@@ -32,6 +32,7 @@ class ApicBus:
         self.undelivered = 0
         self._physical: dict[int, tuple[Lapic, ...]] = {}
         self._logical: dict[int, tuple[Lapic, ...]] = {}
+        self._ids: dict[int, list[Lapic]] = {}
         self._wins: dict[int, int] = {}
         for lapic in lapics:
             self.attach(lapic)
@@ -43,8 +44,16 @@ class ApicBus:
         routes = self._logical if logical else self._physical
         found = routes.get(dest)
         if found is None:
-            found = routes[dest] = tuple(lapic for lapic in self.lapics if lapic.regs.matches(dest, logical))
+            candidates = self.lapics if logical or dest in (BROADCAST, XAPIC_BROADCAST) else self._with_id(dest)
+            found = routes[dest] = tuple(lapic for lapic in candidates if lapic.regs.matches(dest, logical))
         return found
+
+    def _with_id(self, apic_id: int) -> list[Lapic]:
+        """Return the APICs of an id; looked at one by one they would cost a large machine the square of its CPUs."""
+        if not self._ids:
+            for lapic in self.lapics:
+                self._ids.setdefault(lapic.regs.id, []).append(lapic)
+        return self._ids.get(apic_id, [])
 
     def arbitrate(self, targets: Iterable[Lapic]) -> Lapic | None:
         """Return the APIC with the lowest arbitration priority among those that are enabled, None when none is.
@@ -66,6 +75,7 @@ class ApicBus:
 
     def recompute(self) -> None:
         """Forget who is behind which destination; an APIC calls it when its id, logical id or mode changed."""
+        self._ids.clear()
         self._physical.clear()
         self._logical.clear()
 

@@ -1,4 +1,4 @@
-"""Queue real-time tasks: one FIFO list for each of a hundred priorities.
+"""Queue real-time tasks: one FIFO list for each of their priorities.
 
 Linux: kernel/sched/rt.c.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from asyncirq.sched.task import MAX_RT_PRIO, Task
+from asyncirq.sched.task import Task
 
 
 class RtQueue:
@@ -16,12 +16,15 @@ class RtQueue:
     __slots__ = ("_lists", "bitmap")
 
     def __init__(self) -> None:
-        self._lists: tuple[deque[Task], ...] = tuple(deque() for _ in range(MAX_RT_PRIO))
+        # Made when first used: few priorities ever are, and a large machine would carry a hundred empty lists for each CPU.
+        self._lists: dict[int, deque[Task]] = {}
         self.bitmap = 0
 
     def enqueue(self, task: Task, head: bool = False) -> None:
         """Queue a ready task behind those of its priority, or before them (preempted, or its priority lowered)."""
-        queue = self._lists[task.prio]
+        queue = self._lists.get(task.prio)
+        if queue is None:
+            queue = self._lists[task.prio] = deque()
         if head:
             queue.appendleft(task)
         else:
@@ -44,7 +47,7 @@ class RtQueue:
 
     def shares(self, prio: int) -> bool:
         """Tell whether another task of that priority is queued."""
-        return bool(self._lists[prio])
+        return bool(self._lists.get(prio))
 
     def pushable(self, mask: int) -> Task | None:
         """Return the first queued task that may run on one of the CPUs of ``mask`` instead."""
