@@ -110,7 +110,6 @@ STACKS_2_6: Final = StackPolicy(
     thread_pages=2, exception_pages=1, guard=False, irq="none", canary=False, db_shift=True, trampoline=False, nmi_safe=False
 )
 
-
 _RANGES: Final = (
     ("hz", 1, 1_000_000),
     ("softirq_max_restart", 1, 1_000_000),
@@ -173,8 +172,9 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request and after its release. ``hint_mode``: the mode of ``/proc/irq/N/affinity_hint``. ``vectors``: the vector map. ``stacks``: the
     kernel stacks. ``entry_code``: entries of the generic kind, which tell context tracking and RCU (``idtentry``, since 5.8), or those
     that came before (``do_irq``); ``entry_detail`` shows their every step. ``idt``: how gates are filled; ``idt_per_cpu``: every CPU has a
-    table of its own. ``panic_on_oops``: a bug of the kernel's ends the machine, not the thread. ``bits``: on 32 bits a flow handler is
-    called through the switch to the interrupt stack. On arm64, ``boot_el``: a kernel booted at EL2 ends interrupts in two steps (GIC
+    table of its own. ``panic_on_oops``: a bug of the kernel's ends the machine, not the thread. ``nesting``: only higher classes of vectors
+    interrupt a handler (``levels``). ``idle_stamp``: an idle CPU notes when it halts. ``bits``: on 32 bits a flow handler is called
+    through the switch to the interrupt stack. On arm64, ``boot_el``: a kernel booted at EL2 ends interrupts in two steps (GIC
     EOImode 1); ``pseudo_nmi``: interrupts off is a priority mask, so that urgent lines get through (GICv3).
 
     What is stuck. Each is 0, off, unless asked for, since its timers are in the trace. ``watchdog_thresh_s`` (Linux: 10): a CPU that stays
@@ -252,6 +252,8 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idt: IdtPolicy = IdtPolicy()
     panic_on_oops: bool = False
     idt_per_cpu: bool = False
+    nesting: Literal["handler", "levels"] = "handler"
+    idle_stamp: bool = False
     bits: Literal[32, 64] = 64
     boot_el: Literal[1, 2] = 1
     pseudo_nmi: bool = False
@@ -347,6 +349,7 @@ _RELEASES: Final = (
         wq_threads=True,
         wq_cpu_intensive_us=0,
         irq_flow="do_irq",
+        idle_stamp=True,
         nr_irqs=224,
         spurious_window="all",
         spurious_gap=False,

@@ -95,7 +95,7 @@ class Kernel:
         """Set every upcall."""
         self.sched.send_reschedule = self.ipi.send_reschedule
         self.sched.send_wakeup = self.ipi.send_wakeup
-        self.idle.enter = self.tick.idle_enter
+        self.idle.enter = self._idle_enter if self.config.idle_stamp else self.tick.idle_enter
         self.idle.leave = self.tick.idle_leave
         self.hrtimers.program = self.board.program_timer
         self.posix_timers.send = self.entry.signals.send
@@ -160,6 +160,10 @@ class Kernel:
         self.detectors.boot(self.smpboot)
 
     # --- upcalls with a body
+
+    def _idle_enter(self, cpu: Cpu) -> None:
+        self.arch.idle_since[cpu.id] = cpu.engine.now
+        self.tick.idle_enter(cpu)
 
     async def _worker_tick(self, cpu: Cpu) -> None:
         worker = self.sched.rqs[cpu.id].curr.worker

@@ -54,7 +54,6 @@ class ApicArch(X86):
         Linux: native_init_IRQ().
         """
         self.platform.pre_vector_init()
-        self.irq.boot_note("x86: apic_and_irq_gates")
         self.init_gates()
         self.irq.boot_note("x86: lapic_assign_system_vectors")
         self.vectors.assign_system_vectors()

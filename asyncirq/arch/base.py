@@ -21,6 +21,7 @@ class Arch(ABC):
 
     ``entry`` are the entry points, whose hooks (``timer``, ``call_function``, ``irq_work``) the kernel sets; ``ipi`` sends interrupts
     to other CPUs. ``irq_work_interrupts`` tells whether a CPU can interrupt itself for its irq_work; if not the tick runs it.
+    ``idle_since[cpu]`` is kept where the kernel is configured with ``idle_stamp``.
     """
 
     entry: Entry
@@ -34,6 +35,7 @@ class Arch(ABC):
         self.config = softirq.config
         self.costs = softirq.costs
         self.cpus = softirq.sched.cpus
+        self.idle_since = [0] * len(self.cpus)
 
     # --- boot, in this order; no time passes
 

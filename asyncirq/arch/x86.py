@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from asyncirq.arch.base import Arch
 from asyncirq.bottom_half.softirq import Softirq
@@ -20,10 +20,11 @@ from asyncirq.entry import (
 )
 from asyncirq.entry.detailed import Detailed, Detailed32
 from asyncirq.entry.idt_setup import IdtSetup
+from asyncirq.entry.levels import Levels
 from asyncirq.entry.nmi import NmiHandlers
 from asyncirq.entry.platform_ops import PlatformOps
 from asyncirq.entry.special_traps import SpecialTraps
-from asyncirq.errors import InternalError
+from asyncirq.errors import InternalError, UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.exception import refused
 from asyncirq.hw.i8259_pair import CASCADE
@@ -35,6 +36,15 @@ from asyncirq.irq.manage import IrqCore
 from asyncirq.irqchip.i8259 import I8259Domain
 
 T = TypeVar("T")
+
+
+class IrqCpuStat(NamedTuple):
+    """The statistics of one CPU: softirqs pending, when its idle loop last halted (ns), NMIs and local timer interrupts taken."""
+
+    softirq_pending: int
+    idle_timestamp: int
+    nmi_count: int
+    apic_timer_irqs: int
 
 
 class X86(Arch):
@@ -66,7 +76,11 @@ class X86(Arch):
     def make_entry(self, vector_irq: list[list[IrqDesc | None]]) -> Entry:
         """Return the entry points of this kernel, which look device vectors up in ``vector_irq[cpu][vector]``."""
         entry: Entry
-        if self.config.entry_detail:
+        if self.config.nesting == "levels":
+            if self.config.irq_flow != "do_irq":
+                raise UsageError("kernel: nesting by levels needs handlers that run with interrupts on: irq_flow do_irq", 22)
+            entry = Levels(self.softirq, vector_irq)
+        elif self.config.entry_detail:
             entry = (Detailed if self.config.bits == 64 else Detailed32)(self.softirq, vector_irq)
         else:
             entry = (Entry if self.config.bits == 64 else Entry32)(self.softirq, vector_irq)
@@ -125,6 +139,11 @@ class X86(Arch):
             setup.irq_init(self.entry.local_apic)
         for cpu in self.cpus:
             cpu.idt.freeze()
+
+    def irq_stat(self, cpu: Cpu) -> IrqCpuStat:
+        """Return what 2.6 keeps for each CPU. Linux: irq_cpustat_t."""
+        timer = self.entry.counts[self.config.vectors.local_timer][cpu.id]
+        return IrqCpuStat(self.softirq.pending[cpu.id], self.idle_since[cpu.id], self.entry.counts[NMI_VECTOR][cpu.id], timer)
 
     def proc_counts(self) -> dict[str, list[int]]:
         """Return the architecture's rows of /proc/interrupts. Linux: arch/x86/kernel/irq.c arch_show_interrupts()."""

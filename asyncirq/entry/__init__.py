@@ -13,6 +13,7 @@
 | ``path.py``, ``irqflags.py`` | single steps, GS, context tracking; marks of interrupts off |
 | ``stacks.py``, ``irq_stack.py``, ``arm64_stacks.py`` | all stacks of a machine; changing to the interrupt stack |
 | ``idtentry.py``, ``do_irq_entry.py``, ``nmi_entry.py`` | the way in and out since 5.8, and before; that of NMIs |
+| ``levels.py`` | the same where interrupts nest by level, as in a classic UNIX |
 | ``arm64.py`` | the vector table of arm64, with the root handlers of its interrupt controller |
 """
 

@@ -205,6 +205,28 @@ class Cpu:
             if left <= 0:
                 return
 
+    @types.coroutine
+    def instruction(self, ns: int) -> Generator[object, None, None]:
+        """Let ``ns`` pass in one instruction, as a read across a slow bus is: what comes meanwhile is taken when it completes."""
+        thread = self.current
+        if not (self.preempt_count or self.irqs_off or thread.pinned):
+            self._could_migrate()
+        if self.check is not None:
+            self.check(self)
+        if self.attention:
+            yield from interrupt_window(thread)
+        engine = self.engine
+        left = ns
+        while not engine.advance(left):
+            start = engine.now
+            engine.set_due(left)
+            yield PARK
+            left -= engine.now - start
+            if left <= 0:
+                break
+        if thread.cpu.attention:
+            yield from interrupt_window(thread)
+
     async def safe_halt(self) -> None:
         """Enable interrupts and halt in one step, as ``sti; hlt``; return after the interrupt that ends the halt.
 
