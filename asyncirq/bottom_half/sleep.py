@@ -1,6 +1,6 @@
 """Put tasks to sleep for a time: by an hrtimer (nanosleep, usleep_range) or by the wheel (schedule_timeout, msleep).
 
-Linux: kernel/time/hrtimer.c, kernel/time/sleep_timeout.c. Model: there are no signals, so a sleep is never cut short.
+Linux: kernel/time/hrtimer.c, kernel/time/sleep_timeout.c. Model: a nanosleep that a signal cuts short is not restarted.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ TIMER_SLACK_NS: Final = 50_000
 """How much later than asked for a fair task may be woken; real-time tasks get no slack."""
 
 
+def signal_pending(task: Task) -> bool:
+    """Tell whether a signal waits for a thread that it does not block."""
+    signals = task.signals
+    return signals is not None and signals.pending & ~signals.blocked != 0
+
+
 class Sleep:
     """The sleeps of one machine."""
 
@@ -28,16 +34,17 @@ class Sleep:
         self.sched = timers.sched
         self._rt = timers.softirq.config.rt
 
-    async def nanosleep(self, task: Task, ns: int, absolute: bool = False) -> None:
+    async def nanosleep(self, task: Task, ns: int, absolute: bool = False) -> int:
         """Sleep at least ``ns``, or until the time ``ns``; a fair task up to its timer slack longer.
 
-        Trace: hrtimer_start with function ``hrtimer_wakeup``.
+        A signal that is not blocked ends the sleep: return how much was left, 0 if nothing. Trace: hrtimer_start with function
+        ``hrtimer_wakeup``, hrtimer_cancel.
         """
         if ns < 0:
             raise UsageError(f"{task.comm} sleeps for {ns} ns", 22)
         mode = HRTIMER_MODE_ABS if absolute else HRTIMER_MODE_REL
         slack = 0 if task.rt_task else TIMER_SLACK_NS
-        await self._hrtimer_sleep(task, ns, mode, slack, TASK_INTERRUPTIBLE)
+        return await self._hrtimer_sleep(task, ns, mode, slack, TASK_INTERRUPTIBLE)
 
     async def usleep_range(self, task: Task, min_us: int, max_us: int) -> None:
         """Sleep between ``min_us`` and ``max_us`` microseconds, at a convenient moment, uninterruptibly."""
@@ -46,7 +53,7 @@ class Sleep:
         when = self.sched.engine.now + min_us * 1000
         await self._hrtimer_sleep(task, when, HRTIMER_MODE_ABS, (max_us - min_us) * 1000, TASK_UNINTERRUPTIBLE)
 
-    async def _hrtimer_sleep(self, task: Task, ns: int, mode: int, slack: int, state: int) -> None:
+    async def _hrtimer_sleep(self, task: Task, ns: int, mode: int, slack: int, state: int) -> int:
         might_sleep(task, "nanosleep")
         woken = False
 
@@ -63,9 +70,16 @@ class Sleep:
         self.hrtimers.hrtimer_start(cpu, timer, ns, mode, slack)
         await task.preempt_enable()
         while not woken:
+            if state == TASK_INTERRUPTIBLE and signal_pending(task):
+                task.set_current_state(TASK_RUNNING)
+                cpu = task.migrate_disable()
+                await self.hrtimers.hrtimer_cancel(cpu, timer)
+                task.migrate_enable()
+                return max(timer.softexpires - self.sched.engine.now, 0)
             await task.schedule()
             task.set_current_state(state)
         task.set_current_state(TASK_RUNNING)
+        return 0
 
     async def schedule_timeout(self, task: Task, jiffies: int) -> int:
         """Sleep in the state that the task has set, until it is woken or ``jiffies`` whole ticks have passed; return the ticks left.

@@ -199,6 +199,25 @@ def test_TMR_25_a_clock_of_cpu_time_stands_still_while_its_thread_sleeps() -> No
     Program(body).run()
 
 
+def test_TMR_26_a_signal_cuts_a_sleep_short_and_tells_what_was_left() -> None:
+    async def body(p: Program) -> None:
+        await p.timers.setitimer(p.task, "real", 250 * MS)
+        begin = p.now
+        left = await p.machine.sleep.nanosleep(p.task, 500 * MS)
+        assert (p.now - begin) // MS == 250
+        assert p.now + left - begin - 500 * MS in range(0, 100_000)
+        await p.task.user(1_000)
+        assert [info.signo for _, info in p.log] == [SIGALRM]
+        # One that is blocked does not.
+        p.signals(block=BITS[SIGALRM])
+        await p.timers.setitimer(p.task, "real", 10 * MS)
+        begin = p.now
+        assert await p.machine.sleep.nanosleep(p.task, 50 * MS) == 0
+        assert p.now - begin >= 50 * MS
+
+    Program(body).run()
+
+
 # --- beyond the catalogue
 
 
