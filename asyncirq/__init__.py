@@ -102,8 +102,14 @@ from asyncirq.irq.desc import (
     IrqReturn,
 )
 from asyncirq.locking.completion import Completion
+from asyncirq.locking.local_lock import LocalLock
+from asyncirq.locking.lockdep_check import lockdep_assert_held, might_lock
+from asyncirq.locking.lockdep_class import LockKey
 from asyncirq.locking.mutex import Mutex
 from asyncirq.locking.raw_spinlock import RawSpinlock
+from asyncirq.locking.rwlock import RwLock
+from asyncirq.locking.rwsem import RwSemaphore
+from asyncirq.locking.seqlock import Seqlock
 from asyncirq.locking.spinlock import Spinlock
 from asyncirq.machine import Machine
 from asyncirq.sched.task import (
@@ -182,6 +188,8 @@ __all__ = [
     "KernelBug",
     "KernelConfig",
     "Line",
+    "LocalLock",
+    "LockKey",
     "Machine",
     "MemorySink",
     "Msi",
@@ -192,8 +200,11 @@ __all__ = [
     "Record",
     "Recorder",
     "ReplayDiverged",
+    "RwLock",
+    "RwSemaphore",
     "Scripted",
     "Seeded",
+    "Seqlock",
     "SimulationStalled",
     "Sink",
     "Spinlock",
@@ -209,6 +220,8 @@ __all__ = [
     "Workqueue",
     "assert_balanced",
     "cost_names",
+    "lockdep_assert_held",
+    "might_lock",
     "ms",
     "ns",
     "preset",

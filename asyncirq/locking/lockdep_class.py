@@ -34,7 +34,7 @@ WRITE_MASK: Final = 0x55
 MAX_SUBCLASSES: Final = 8
 MAX_LOCK_DEPTH: Final = 48
 
-LOCKING_ROOM: Final = ("asyncirq/locking/", "asyncirq\\locking\\")
+LOCKING_ROOM: Final = ("asyncirq/locking/", "asyncirq\\locking\\", "bottom_half/rcu_flavours.py")
 ENGINE_ROOM: Final = ("asyncirq/sim/", "asyncirq\\sim\\")
 
 

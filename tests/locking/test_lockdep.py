@@ -27,6 +27,7 @@ from asyncirq.locking.rwsem import RwSemaphore
 from asyncirq.locking.spinlock import Spinlock
 from asyncirq.sched.task import Task
 from asyncirq.trace.events import LockdepReport
+from devices import E1000, E1000Driver
 from tests.sched.harness import Lab
 
 ONCE = preset("linux-6.12", lockdep="once")
@@ -514,3 +515,28 @@ def test_lockdep_changes_nothing_where_locking_is_right(rt: bool) -> None:
             return m.digest
 
     assert asyncio.run(scene("off")) == asyncio.run(scene("raise"))
+
+
+@pytest.mark.parametrize("options", [{}, {"threadirqs": True}, {"rt": True}], ids=["stock", "threadirqs", "rt"])
+def test_the_kernel_itself_and_its_drivers_lock_in_order(options: dict[str, bool]) -> None:
+    """A NIC under load with threaded NAPI, and a sleeper: nothing to report. A stock model needs no locks, PREEMPT_RT has its BH locks."""
+
+    async def scene() -> int:
+        kernel = preset("linux-6.12", lockdep="raise", napi_threaded=True, **options)
+        async with Machine(cpus=2, kernel=kernel, sinks=()) as m:
+            nic = E1000("eth0")
+            await E1000Driver(nic).bind(m)
+            for n in range(20):
+                m.engine.timer(lambda: nic.receive([64]), f"packet {n}").arm(2_000_000 + n * 30_000)
+
+            async def sleeper(task: Task) -> None:
+                for _ in range(3):
+                    await m.sleep.msleep(task, 4)
+
+            m.start_thread(sleeper, "sleeper")
+            await m.run_for(30_000_000)
+            assert m.lockdep is not None
+            assert m.lockdep.reports == []
+            return len(m.lockdep.classes)
+
+    assert (asyncio.run(scene()) > 0) == ("rt" in options)

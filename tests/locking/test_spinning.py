@@ -251,3 +251,81 @@ def test_lock_bh_keeps_softirqs_off(kernel: Any) -> None:
         lab.play(10)
     assert lab.log == [(0, "done")]
     lab.end()
+
+
+def test_a_deadlock_report_names_the_interrupt_that_holds_the_lock() -> None:
+    lab = Lab(2, FULL)
+    a, b = RawSpinlock("A"), RawSpinlock("B")
+
+    async def idle(task: Task) -> None:
+        await task.spend(1000)
+
+    async def handler(cpu: Cpu) -> None:
+        await a.lock(cpu)
+        await cpu.spend(100)
+        await b.lock(cpu)
+
+    async def other(task: Task) -> None:
+        await task.spend(60)
+        cpu = await b.lock(task.cpu)
+        await cpu.spend(100)
+        await a.lock(cpu)
+
+    lab.start(idle, "idle", cpu=0)
+    lab.start(other, "other", cpu=1)
+    lab.interrupt(50, handler, 0)
+    chain = "other-2 stalls on A; A is held by idle-1 in a hard interrupt, which stalls on B; B is held by other-2"
+    with pytest.raises(KernelBug, match=f"^deadlock at 160 ns: {chain}$"):
+        lab.play(5000)
+    lab.end()
+
+
+def test_the_variants_of_a_raw_spinlock() -> None:
+    lab = Lab(1, STOCK)
+    lock = RawSpinlock("lock")
+
+    async def body(task: Task) -> None:
+        cpu = task.preempt_disable()
+        await lock.lock_irq(cpu)
+        assert (cpu.irqs_off, cpu.preempt_count) == (True, 2)
+        await lock.unlock_irq(cpu)
+        assert (cpu.irqs_off, cpu.preempt_count) == (False, 1)
+        was_off = await lock.lock_irqsave(cpu)
+        nested = cpu.irq_disable()
+        assert (was_off, nested) == (False, True)
+        await lock.unlock_irqrestore(cpu, was_off)
+        assert not cpu.irqs_off
+        cpu = await lock.lock_bh(task, lab.softirq)
+        assert cpu.preempt_count == SOFTIRQ_DISABLE_OFFSET + 2
+        await lock.unlock_bh(task, lab.softirq)
+        assert cpu.preempt_count == 1
+        await task.preempt_enable()
+        lab.note("done")
+
+    lab.start(body, "body")
+    lab.play(5000)
+    lab.end()
+    assert lab.log == [(0, "done")]
+
+
+@pytest.mark.parametrize("kernel", [STOCK, RT], ids=lambda k: k.preemption)
+def test_trying_a_spinlock(kernel: Any) -> None:
+    lab = Lab(1, kernel)
+    lock = Spinlock(lab.sched, "lock", lab.softirq)
+
+    async def body(task: Task) -> None:
+        cpu = task.cpu
+        assert lock.try_lock(cpu)
+        assert not lock.try_lock(cpu)
+        await lock.unlock(cpu)
+        await lock.lock_irq(task.cpu)
+        assert cpu.irqs_off is not kernel.rt
+        await lock.unlock_irq(cpu)
+        assert not cpu.irqs_off
+        assert not lock.is_locked
+        lab.note("done")
+
+    lab.start(body, "body")
+    lab.play(5000)
+    lab.end()
+    assert lab.log == [(0, "done")]
