@@ -77,6 +77,8 @@ class Costs:
     """The call of schedule() by a task that blocks to sched_switch."""
     switch_in_ns: int = 600
     """sched_switch to the first statement of the incoming task, caches and page tables included."""
+    migration_ns: int = 0
+    """What a switch to a task that comes from another CPU takes longer: its caches are there."""
     idle_entry_ns: int = 300
     """The idle task's way from sched_switch to HLT."""
     kthread_create_ns: int = 15_000

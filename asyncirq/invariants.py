@@ -13,7 +13,9 @@ from collections.abc import Iterable
 
 from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu, Thread
+from asyncirq.sched.core import Sched
 from asyncirq.sched.preempt import HARDIRQ_MASK, NMI_MASK, PREEMPT_MASK
+from asyncirq.sched.task import Task
 
 
 def watch(cpus: Iterable[Cpu]) -> None:
@@ -47,6 +49,23 @@ def check_switch(cpu: Cpu, following: Thread) -> None:
         _violated(cpu, "I4", f"switch with preempt count {count:08x}")
     if count & PREEMPT_MASK != 2 or following.saved_count & PREEMPT_MASK != 2:
         _violated(cpu, "I4", f"switch from preempt count {count:08x} to {following.saved_count:08x}")
+
+
+def check_run_queues(sched: Sched) -> None:
+    """Check that each CPU runs one task, which waits nowhere, and that every ready task is on exactly one CPU; between two steps."""
+    seen: set[Task] = set()
+    for rq in sched.rqs:
+        cpu = rq.cpu
+        waiting = [*rq.high, *rq.rt.all(), *(task for task in rq.fair.queued if not task.delayed)]
+        running = [] if rq.curr.is_idle or rq.curr.exited or not rq.curr.on_rq else [rq.curr]
+        if cpu.current is not rq.curr:
+            _violated(cpu, "one task", f"{rq.curr} is the run queue's, {cpu.current.sim.name} the CPU's")
+        if len(waiting) + len(running) != rq.nr_running:
+            _violated(cpu, "one task", f"{len(waiting)} wait and {len(running)} run, of {rq.nr_running}")
+        for task in (*running, *waiting):
+            if task in seen or not task.on_rq or task.cpu is not cpu:
+                _violated(cpu, "one task", f"{task} is on another CPU, or ready twice, or not at all")
+            seen.add(task)
 
 
 def _violated(cpu: Cpu, name: str, what: str) -> None:

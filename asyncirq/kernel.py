@@ -45,6 +45,7 @@ from asyncirq.locking import lockdep_cpu
 from asyncirq.locking.lockdep import Lockdep
 from asyncirq.sched.core import Sched
 from asyncirq.sched.idle import Idle
+from asyncirq.sched.schedstat import schedstat, task_schedstat
 from asyncirq.sched.smpboot import Smpboot
 from asyncirq.sched.task import Task
 from asyncirq.trace.names import SOFTIRQ_NAMES
@@ -230,11 +231,15 @@ class Kernel:
             return self.arch.proc_interrupts()
         if name == "softirqs":
             return proc.softirqs(self.softirq.counts)
+        if name == "schedstat":
+            return schedstat(self.sched)
         if name == "net/softnet_stat":
             return self.softnet.softnet_stat()
         if name == "irq/default_smp_affinity":
             return proc.read_default_affinity(self.irq)
         parts = name.split("/")
+        if len(parts) == 2 and parts[1] == "schedstat" and parts[0].isdigit() and int(parts[0]) in self.sched.tasks:
+            return task_schedstat(self.sched.tasks[int(parts[0])])
         if len(parts) == 3 and parts[0] == "irq" and parts[1].isdigit() and int(parts[1]) in self.irq.descs:
             return proc.read_irq_file(self.irq, int(parts[1]), parts[2])
         raise UsageError(f"there is no {path} here", 2)

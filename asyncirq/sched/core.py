@@ -103,6 +103,7 @@ class Sched(Wakeups, Policies):
         elif task.dl is not None:
             self.deadlines.wake(rq.cpu, task, self.engine.now)
         rq.activate(task)
+        task.queued_at = self.engine.now
         task.state = TASK_RUNNING
         rq.cpu.need_resched = True
 

@@ -88,6 +88,7 @@ class Placement(SchedState):
             self.trace.sched_migrate_task(cpu, task.comm, task.pid, task.prio, task.cpu.id, dest.id)
         self.rqs[dest.id].fair.carry(task, self.rqs[task.cpu.id].fair)
         task.cpu = dest
+        task.moved = True
 
     def _select_cpu(self, cpu: Cpu, task: Task) -> int:
         previous = task.cpu.id

@@ -53,6 +53,9 @@ class RunQueue:
         "nr_switches",
         "root",
         "rt",
+        "sched_goidle",
+        "ttwu_count",
+        "ttwu_local",
         "wake_list",
     )
 
@@ -70,6 +73,9 @@ class RunQueue:
         self.lazy = False
         self.nr_running = 0
         self.nr_switches = 0
+        self.sched_goidle = 0
+        self.ttwu_count = 0
+        self.ttwu_local = 0
         self.root = root
         self.next_balance = 0
         self.nr_balance_failed = 0

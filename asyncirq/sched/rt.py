@@ -59,3 +59,7 @@ class RtQueue:
                     return task
             bitmap ^= low
         return None
+
+    def all(self) -> list[Task]:
+        """Return every queued task, the next first."""
+        return [task for prio in sorted(self._lists) for task in self._lists[prio]]

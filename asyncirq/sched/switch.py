@@ -206,7 +206,14 @@ class Switching(Balance):
             return task
         rq.curr = following
         rq.nr_switches += 1
-        following.exec_start = following.slice_start = self.engine.now
+        now = self.engine.now
+        following.exec_start = following.slice_start = now
+        task.queued_at = now
+        if following.is_idle:
+            rq.sched_goidle += 1
+        else:
+            following.pcount += 1
+            following.run_delay += now - following.queued_at
         trace = self.trace
         if trace is not None:
             task.cause = cpu.cause
@@ -222,6 +229,10 @@ class Switching(Balance):
         cpu = task.cpu
         if self.smp and task.prio < MAX_RT_PRIO and self.rqs[cpu.id].rt.bitmap:
             self.push_rt_tasks(cpu, self.rqs[cpu.id])
-        await cpu.spend(self.costs.switch_in_ns)
+        cost = self.costs.switch_in_ns
+        if task.moved:
+            task.moved = False
+            cost += self.costs.migration_ns
+        await cpu.spend(cost)
         cpu.preempt_count -= 1
         await cpu.irq_enable()

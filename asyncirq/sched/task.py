@@ -103,6 +103,7 @@ class Task(Thread):
     is one of the ``TASK_*`` bits; ``on_rq`` says that the task is queued or running. A fair task has a ``vruntime``, and under
     EEVDF a ``vlag``, a ``deadline``, a ``custom_slice`` (0: the kernel's) and may be ``delayed`` (asleep, but queued to pay a debt).
     ``high`` is 1 for a deadline task, which has a ``dl``, 2 for a CPU's stopper.
+    ``run_delay`` is how long it has waited for a CPU while ready, ``pcount`` how often it was given one.
     """
 
     __slots__ = (
@@ -122,18 +123,22 @@ class Task(Thread):
         "is_idle",
         "kthread",
         "migrate_depth",
+        "moved",
         "nice",
         "normal_prio",
         "on_rq",
+        "pcount",
         "pending_stop",
         "percpu",
         "pi_waiters",
         "policy",
         "prio",
         "protected",
+        "queued_at",
         "rel_deadline",
         "rr_left",
         "rt_priority",
+        "run_delay",
         "saved_state",
         "sched",
         "signals",
@@ -181,6 +186,10 @@ class Task(Thread):
         self.slice_start = 0
         self.sum_exec = 0
         self.rr_left = 0
+        self.moved = False
+        self.pcount = 0
+        self.queued_at = 0
+        self.run_delay = 0
         self.wake_cause = 0
         self.flags = 0
         self.blocked_on: Any = None

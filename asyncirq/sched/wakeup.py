@@ -95,6 +95,10 @@ class Wakeups(Switching):
         elif task.dl is not None:
             self.deadlines.wake(cpu, task, now)
         rq.activate(task)
+        task.queued_at = now
+        rq.ttwu_count += 1
+        if dest is cpu:
+            rq.ttwu_local += 1
         task.state = TASK_RUNNING
         if rq.woken_preempts(task, now):
             if self.lazy and task.prio >= MAX_RT_PRIO and not rq.curr.is_idle:
