@@ -13,6 +13,11 @@ from asyncirq.sched.state import SchedState
 from asyncirq.sched.task import MAX_RT_PRIO, Task
 
 
+def nr_cpus_allowed(task: Task) -> int:
+    """Return how many CPUs a task may run on."""
+    return task.allowed.bit_count()
+
+
 class Placement(SchedState):
     """Where the tasks of one machine run."""
 

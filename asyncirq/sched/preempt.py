@@ -62,6 +62,33 @@ class Counted(Protocol):
     preempt_count: int
 
 
+class FoldedWord(NamedTuple):
+    """Where a kernel keeps the inverse of need_resched beside the count, so that one compare with zero tells whether to reschedule."""
+
+    bit: int
+
+    def word(self, cpu: Flagged) -> int:
+        """Return the word: 0 if and only if the count is 0 and a reschedule is wanted."""
+        return cpu.preempt_count | (0 if cpu.need_resched else 1 << self.bit)
+
+    def count(self, word: int) -> int:
+        """Return the count in a word, without the flag. Linux: preempt_count()."""
+        return word & ~(1 << self.bit)
+
+
+class Flagged(Protocol):
+    """Whatever has a preempt count and wants to be rescheduled: a CPU."""
+
+    preempt_count: int
+    need_resched: bool
+
+
+X86_WORD: Final = FoldedWord(31)
+"""One word of each CPU. Linux: arch/x86/include/asm/preempt.h."""
+ARM64_WORD: Final = FoldedWord(32)
+"""The count in the low, the flag in the high half of a task's word. Linux: arch/arm64/include/asm/preempt.h."""
+
+
 def in_nmi(cpu: Counted) -> bool:
     """Tell whether an NMI handler runs."""
     return cpu.preempt_count & NMI_MASK != 0

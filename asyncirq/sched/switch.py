@@ -125,6 +125,10 @@ class Switching(Balance):
             await self._schedule(task, preempt=True)
             task.cpu.preempt_count -= 1
 
+    def preempt_enable_no_resched(self, task: Task) -> None:
+        """End one ``preempt_disable`` right before a ``schedule()``, which reschedules anyway."""
+        task.cpu.preempt_count -= 1
+
     async def preempt_schedule_irq(self, cpu: Cpu) -> None:
         """Reschedule at the exit of an interrupt: its last statement, since the task may wake up on another CPU.
 
