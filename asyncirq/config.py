@@ -75,17 +75,14 @@ MAP_2_6: Final = VectorMap(
 
 
 class StackPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which stacks a kernel has, how large they are, and how its entry code treats them.
+    """Which stacks a kernel has, their sizes in pages of 4 KiB, and how its entry code treats them; ``debug_pages`` is of #DB alone.
 
-    Sizes in pages of 4 KiB: ``thread_pages``, ``irq_pages``, ``exception_pages``, ``debug_pages`` (of #DB's stack alone);
-    ``kasan`` doubles them all. ``guard``: a page below each stack that faults (VMAP_STACK, since 4.9). ``irq``: a device
-    interrupt switches to its CPU's interrupt stack unless it came from user mode or the stack is in use (``conditional``, since
-    5.8), or whenever the count of nested ones leaves -1 (``counted``), or never (``none``). ``exit_on_irq``: softirqs at an
-    interrupt's exit run on the stack that it used, else on one of their own. ``canary``: functions have a stack protector;
-    ``canary_on_irq``: its word lies in the lowest 48 bytes of the interrupt stack, at gs:40 (before 5.2). ``ist``: there are
-    interrupt stacks of the TSS; ``db_shift``: the entry of #DB moves its own one down while it runs (before 5.8).
-    ``trampoline``: from user mode the CPU lands on a small entry stack, not on the task's (since 4.15). ``nmi_safe``: the entry of
-    NMI keeps copies of its frame, so that a nested one cannot destroy it (since 3.3).
+    ``kasan`` doubles all sizes. ``guard``: a page below each stack that faults (since 4.9). ``irq``: a device interrupt changes to its
+    CPU's interrupt stack unless it came from user mode or that is in use (``conditional``, since 5.8), or when the count of nested ones
+    leaves -1 (``counted``), or never. ``exit_on_irq``: softirqs at an interrupt's exit run on its stack, else on one of their own.
+    ``canary``: a stack protector; ``canary_on_irq``: its word lies at the bottom of the interrupt stack (before 5.2). ``ist``: there is
+    an interrupt stack table; ``db_shift``: #DB moves its entry down while it runs (before 5.8). ``trampoline``: from user mode the CPU
+    lands on a small entry stack (since 4.15). ``nmi_safe``: NMIs keep copies of their frame, so that they may nest (since 3.3).
     """
 
     thread_pages: int = 4
@@ -105,7 +102,6 @@ class StackPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 STACKS_4_X: Final = StackPolicy(exception_pages=1, guard=False, irq="counted", canary_on_irq=True, db_shift=True, trampoline=False)
-"""The stacks of 4.x before guard pages: a policy for ``KernelConfig(stacks=...)``, together with ``entry_code="do_irq"``."""
 STACKS_2_6: Final = StackPolicy(
     thread_pages=2, exception_pages=1, guard=False, irq="none", canary=False, db_shift=True, trampoline=False, nmi_safe=False
 )
@@ -178,7 +174,8 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     EOImode 1); ``pseudo_nmi``: interrupts off is a priority mask, so that urgent lines get through (GICv3).
 
     What is stuck. Each is 0, off, unless asked for, since its timers are in the trace. ``watchdog_thresh_s`` (Linux: 10): a CPU that stays
-    in the kernel for twice as long is a soft lockup; ``hardlockup_buddy`` (since 6.5): the next CPU notices one that takes no interrupts.
+    in the kernel for twice as long is a soft lockup; ``hardlockup_buddy`` (since 6.5): the next CPU notices one that takes no interrupts;
+    ``hardlockup_perf``: an NMI of its own cycle counter does.
     ``hung_task_timeout_s`` (120): a task that sleeps uninterruptibly; ``hung_task_blocker``: with who owns its lock (since 6.16).
     ``rcu_stall_timeout_s`` (21): a grace period. ``panic_on_lockup``: a report is a ``KernelBug``.
 
@@ -259,6 +256,7 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pseudo_nmi: bool = False
     watchdog_thresh_s: int = 0
     hardlockup_buddy: bool = False
+    hardlockup_perf: bool = False
     hung_task_timeout_s: int = 0
     hung_task_blocker: bool = False
     rcu_stall_timeout_s: int = 0

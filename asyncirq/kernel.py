@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from asyncirq.arch import make_arch
+from asyncirq.arch import ApicArch, make_arch
 from asyncirq.arch.x86 import X86
 from asyncirq.board import Board, Msi
 from asyncirq.bottom_half.backlog import Backlog
@@ -159,6 +159,11 @@ class Kernel:
         for cpu in self.board.cpus:
             self.rcu.spawn(self.smpboot, cpu)
         self.detectors.boot(self.smpboot)
+        if self.config.hardlockup_perf and self.detectors.watchdog is not None:
+            if isinstance(self.arch, ApicArch):
+                self.arch.start_nmi_watchdog(self.detectors.watchdog, self.idle)
+            else:
+                self.irq.printk(None, 6, "NMI watchdog: Perf NMI watchdog permanently disabled")
 
     # --- upcalls with a body
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Final
 
+import msgspec
+
 from asyncirq import invariants
 from asyncirq.board import ApicWiring, Msi, make_board
 from asyncirq.config import KernelConfig, preset
@@ -42,7 +44,7 @@ class Machine:
     ``trace`` False records nothing at all (the run is the same, only faster); ``sinks`` receive the records, by default one list in
     memory, which ``records`` returns; ``sinks=()`` keeps nothing but the digest. ``executor`` is ``"native"`` or ``"anyio"``.
     ``policy`` decides ties; ``replay`` is the tape of an earlier live run. ``check`` watches the invariants of
-    ``asyncirq.invariants``. ``debug`` traces every step of the flow handlers.
+    ``asyncirq.invariants``. ``debug`` traces every step of the flow handlers, ``detail`` every step of the entry code with its stacks.
     ``prepare(kernel)`` is called before the boot: the place to replace a platform's hooks.
 
     The parts, for experiments that go deeper: ``driver`` (``driver.live(speed)`` paces the run by the wall clock),
@@ -66,11 +68,14 @@ class Machine:
         replay: Sequence[Arrival] = (),
         check: bool = False,
         debug: bool = False,
+        detail: bool = False,
         prepare: Callable[[Kernel], None] | None = None,
     ) -> None:
         if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:
             raise UsageError(f"a machine has 1 to {MAX_CPUS} CPUs, not {cpus!r}", 22)
         self.config = preset(kernel) if isinstance(kernel, str) else kernel
+        if detail:
+            self.config = msgspec.structs.replace(self.config, entry_detail=True)
         self.costs = costs if costs is not None else Costs()
         self.engine = Engine(seed, policy, inline)
         self.driver = Driver(self.engine, executor, Inbox(replay))

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from asyncirq.arch.x86 import X86
 from asyncirq.board.apic import ApicBoard, ApicMsi
 from asyncirq.bottom_half.softirq import Softirq
+from asyncirq.bottom_half.watchdog import Watchdog
 from asyncirq.entry import RESCHEDULE_VECTOR
+from asyncirq.entry.nmi_watchdog import NmiWatchdog
 from asyncirq.errors import UsageError
 from asyncirq.hw.apic_message import EXTINT
 from asyncirq.hw.cpu import Cpu
@@ -23,6 +25,7 @@ from asyncirq.irqchip.ioapic import IoApicDomain, PinConfig
 from asyncirq.irqchip.lapic import LocalApics
 from asyncirq.irqchip.msi import MsiDomain, MsiTarget
 from asyncirq.irqchip.vector import VectorDomain, expected_irqs
+from asyncirq.sched.idle import Idle
 
 
 class ApicArch(X86):
@@ -63,6 +66,12 @@ class ApicArch(X86):
     def setup_timer(self, cpu: Cpu) -> None:
         """Let the local timer of a CPU interrupt it."""
         self.board.setup_timer(cpu, self.config.vectors.local_timer)
+
+    def start_nmi_watchdog(self, watchdog: Watchdog, idle: Idle) -> None:
+        """Start the cycle counter of each CPU. Linux: lockup_detector_init()."""
+        self.nmi_watchdog = NmiWatchdog(self.nmi, watchdog, idle)
+        for cpu in self.cpus:
+            self.nmi_watchdog.start(cpu)
 
     # --- numbers
 

@@ -48,6 +48,8 @@ class Detailed(Entry):
         self.path = Path(softirq, self.stacks)
         self.irq_stack = IrqStack(self.path)
         self.code = (IdtEntry if config.entry_code == "idtentry" else DoIrqEntry)(self.path, self.irq_stack)
+        self._old = config.entry_code == "do_irq"
+        self._woken = [False] * len(self.sched.cpus)
         self._simple = [False] * len(self.sched.cpus)
         self._calls: list[list[Call]] = [[] for _ in self.sched.cpus]
         self.path.nmi_ns = self.nmi_ns
@@ -100,10 +102,15 @@ class Detailed(Entry):
         Raises ``KernelBug`` where RCU does not watch the CPU: the entry code should have woken it, its handlers may read under it.
         """
         super().irq_enter(cpu)
-        if not self.path.cpus[cpu.id].watching:
+        state = self.path.cpus[cpu.id]
+        if not state.watching and self._old:
+            # Before 5.8 irq_enter() itself woke it.
+            state.watching = self._woken[cpu.id] = True
+            self.path.mark(cpu, "rcu_irq_enter")
+        if not state.watching:
             raise KernelBug(f"WARNING: suspicious RCU usage: IRQ failed to wake up RCU, on {cpu.name} at {cpu.engine.now} ns")
         self.path.mark(cpu, "irq_enter")
-        if self.sched.config.entry_code == "do_irq":
+        if self._old:
             self.path.mark(cpu, "rcu_lockdep_check")
         if self._simple[cpu.id]:
             self._simple[cpu.id] = False
@@ -128,13 +135,20 @@ class Detailed(Entry):
             self.irq_stack.exiting[index] = outer
         if self.sched.lazy and cpu.current.regs_user and not count & HARDIRQ_MASK:
             self.sched.promote_lazy(cpu)
-        if self.sched.config.entry_code == "idtentry":
+        self._rcu_irq_exit(cpu)
+        if not self._old:
             await self.irq_stack.leave(cpu)
+
+    def _rcu_irq_exit(self, cpu: Cpu) -> None:
+        if self._woken[cpu.id] and not cpu.preempt_count & HARDIRQ_MASK:
+            self._woken[cpu.id] = self.path.cpus[cpu.id].watching = False
+            self.path.mark(cpu, "rcu_irq_exit")
 
     async def sysvec_reschedule_ipi(self, cpu: Cpu, vector: int) -> None:
         """Do nothing but return, on whatever stack it comes."""
         self._simple[cpu.id] = True
         await super().sysvec_reschedule_ipi(cpu, vector)
+        self._rcu_irq_exit(cpu)
 
     async def _reschedule(self, cpu: Cpu) -> None:
         """Leave it to the way out, which is entry code."""

@@ -30,6 +30,8 @@ from asyncirq.hw.idt import Gate
 from asyncirq.hw.pt_regs import X86_FLAGS_IF
 from asyncirq.sched.task import Task
 
+KERN_WARNING: Final = 4
+
 
 class IdtentryOptions(msgspec.Struct, frozen=True):
     """The options of one exception's entry, as the macro of that time took them. Raises ``UsageError`` for a shift without paranoid."""
@@ -70,7 +72,10 @@ class DoIrqEntry(IdtEntry):
         state = self.path.cpus[cpu.id]
         if entered.from_user:
             state.gs_user = self.stacks.bits == 64
+        low = self.stacks.low_on_stack(cpu, entered.left_sp)
         await self._save(cpu, entered, vector)
+        if low is not None and cpu.trace is not None:
+            cpu.trace.printk(cpu, KERN_WARNING, low)
         outer, state.irq_regs = state.irq_regs, entered.regs
         await self.path.step(cpu, "set_irq_regs")
         await gate.handler(cpu, vector)

@@ -40,6 +40,9 @@ CANARY: Final = 0x9E37_79B9_7F4A_7C00
 """A random word whose lowest byte is zero, so that no string copy writes it. Model: the same on every CPU."""
 
 
+THREAD_INFO_32: Final = 52
+"""What lies at the bottom of a 32-bit stack."""
+STACK_TOP_MARGIN: Final = 128
 TEXT: Final = 0xFFFF_FFFF_8100_0000
 """Where the kernel's code begins; return addresses are no others."""
 
@@ -178,7 +181,7 @@ class Stacks:
         irq = self.cpus[cpu.id].irq
         if self.policy.canary_on_irq and irq is not None:
             return irq.peek(irq.base + CANARY_OFFSET)
-        return CANARY
+        return CANARY if self.bits == 64 else CANARY & 0xFFFF_FFFF
 
     def check_end(self, cpu: Cpu) -> None:
         """Look at the magic word of the current thread's stack, as the scheduler does. Raises ``KernelBug`` when it is gone."""
@@ -188,6 +191,21 @@ class Stacks:
                 f"Kernel panic - not syncing: corrupted stack end detected inside scheduler: {cpu.current.sim.name} on {cpu.name} "
                 f"at {cpu.engine.now} ns, {stack.deepest} of {stack.size} bytes used"
             )
+
+    def low_on_stack(self, cpu: Cpu, sp: int) -> str | None:
+        """Return what the entry of an interrupt says when little is left of the thread's stack, as kernels without guard pages do.
+
+        Linux: do_IRQ() of arch/i386 (an eighth is left), stack_overflow_check() of arch/x86_64 (next to nothing is).
+        """
+        stack = cpu.current.stack
+        if self.policy.guard or stack is None or stack is not self.current(cpu):
+            return None
+        if self.bits == 32:
+            left = sp - stack.base - THREAD_INFO_32
+            return f"do_IRQ: stack overflow: {left}" if left < stack.size >> 3 else None
+        if sp >= stack.base + STACK_TOP_MARGIN:
+            return None
+        return f"do_IRQ(): {cpu.current.sim.name} has overflown the kernel stack (cur:{stack.base:x},sp:{sp:x})"
 
     # --- running out of stack
 

@@ -61,6 +61,36 @@ def test_S2_06_thread_stack() -> None:
     m.end()
 
 
+@pytest.mark.parametrize(
+    ("kernel", "size", "words"),
+    [
+        (I386, 8192 - 68 - 4 - 1024 - 52, None),
+        (I386, 8192 - 68 - 4 - 1024 - 52 + 16, "do_IRQ: stack overflow: 1008"),
+        (preset("linux-2.6"), 8192 - 168 - 8 - 128, None),
+        (
+            preset("linux-2.6"),
+            8192 - 168 - 8 - 112,
+            "do_IRQ(): body-2 has overflown the kernel stack (cur:ffffc90040004000,sp:ffffc90040004070)",
+        ),
+    ],
+)
+def test_S2_06_the_next_interrupt_tells_that_little_is_left(kernel: KernelConfig, size: int, words: str | None) -> None:
+    m = Detail(kernel=kernel)
+
+    async def body(me: Task) -> None:
+        cpu = me.preempt_disable()
+        frame = call(m.stacks, cpu, "deep", size)
+        await cpu.spend(200)
+        ret(m.stacks, cpu, frame)
+        await me.preempt_enable()
+
+    m.start(body, "body", cpu=0)
+    m.irq(100, lambda cpu: cpu.spend(1))
+    m.play(1000)
+    assert printed(m) == ([] if words is None else [words])
+    m.end()
+
+
 # --- which stack, by IST
 
 
@@ -438,6 +468,15 @@ def test_S1_02_arm64_stack_set_up_first() -> None:
     made = arm64_init_irq(m.cpus, order.append, irqchip_init, shadow_call_stacks=True)
     assert order == ["irq stacks", "shadow call stacks", "irqchip ['IRQ', 'IRQ']"]
     assert [stack.size for stack in made.irq + made.shadow] == [16384, 16384, 1024, 1024]
+    m.end()
+
+
+def test_a_32_bit_canary_is_a_32_bit_word() -> None:
+    m = Detail(kernel=preset("linux-6.12", bits=32))
+    m.run_body()
+    m.irq(100, lambda cpu: cpu.spend(1))
+    m.play(1000)
+    assert m.stacks.canary(m.cpus[0]) == CANARY & 0xFFFF_FFFF
     m.end()
 
 
