@@ -14,7 +14,7 @@ answer), *bus* (registers, and what others may ask). Every input ends in recompu
 | file | chip |
 | --- | --- |
 | ``line.py`` | a wire: edges and levels, several drivers |
-| ``msi.py`` | a memory write that is an interrupt |
+| ``msi.py``, ``msix.py`` | a memory write that is an interrupt; the tables of a function that writes it |
 | ``apic_message.py``, ``apic_bus.py`` | what travels between APICs, and who gets it |
 | ``ioapic.py``, ``ioapic_regs.py`` | from a pin to a message |
 | ``i8259.py``, ``i8259_pair.py`` | from sixteen lines to a vector, before there were APICs |
