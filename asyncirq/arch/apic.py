@@ -6,6 +6,7 @@ Linux: arch/x86/kernel/apic/, arch/x86/kernel/irqinit.c.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from asyncirq.arch.x86 import X86
 from asyncirq.board.apic import ApicBoard, ApicMsi
@@ -13,8 +14,8 @@ from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.bottom_half.watchdog import Watchdog
 from asyncirq.entry import RESCHEDULE_VECTOR
 from asyncirq.entry.nmi_watchdog import NmiWatchdog
-from asyncirq.errors import UsageError
-from asyncirq.hw.apic_message import EXTINT
+from asyncirq.errors import KernelBug, UsageError
+from asyncirq.hw.apic_message import EXTINT, INIT, STARTUP, ApicMessage
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.lapic_lvt import LINT0, MODE_SHIFT
 from asyncirq.irq.ipi import Ipi
@@ -26,6 +27,9 @@ from asyncirq.irqchip.lapic import LocalApics
 from asyncirq.irqchip.msi import MsiDomain, MsiTarget
 from asyncirq.irqchip.vector import VectorDomain, expected_irqs
 from asyncirq.sched.idle import Idle
+
+START_PAGE: Final = 0x9A
+"""Where a secondary CPU begins in real mode, in pages."""
 
 
 class ApicArch(X86):
@@ -62,6 +66,26 @@ class ApicArch(X86):
         self.vectors.assign_system_vectors()
         self.setup_cascade(acpi_ioapic=True, of_ioapic=False)
         self.init_irq_context()
+        for cpu in self.cpus[1:]:
+            self._wake_secondary(cpu)
+
+    def _wake_secondary(self, cpu: Cpu) -> None:
+        """Have a CPU begin: INIT, which resets it, then two SIPIs with the page of its first code, of which it takes one.
+
+        The CPU then switches its own local APIC on. Raises ``KernelBug`` for one that does not answer.
+
+        Linux: wakeup_secondary_cpu_via_init(), start_secondary(), setup_local_APIC(). Model: boot takes no time, so neither do
+        the delays between them.
+        """
+        dest = cpu.lapic.regs.id
+        bus = self.board.bus
+        for asserted in (True, False):
+            bus.deliver(ApicMessage(0, INIT, True, dest, False, 0, asserted))
+        for _ in range(2):
+            bus.deliver(ApicMessage(START_PAGE, STARTUP, False, dest, False, 0))
+        if cpu.lapic.startup.take() != (True, START_PAGE):
+            raise KernelBug(f"smpboot: do_boot_cpu failed(-1) to wakeup {cpu.name}")
+        self.board.enable(cpu.lapic)
 
     def setup_timer(self, cpu: Cpu) -> None:
         """Let the local timer of a CPU interrupt it."""

@@ -1,6 +1,6 @@
 """Join APICs: a local APIC for each CPU, the bus between them, the IO-APIC, its wires, and messages.
 
-Firmware has enabled the local APICs, in x2APIC mode where ids need it.
+Firmware has enabled the local APIC of the boot CPU, in x2APIC mode where ids need it; the other CPUs wait for their SIPI.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class ApicBoard(Board):
         self.ioapic = self.ioapics[0]
         self.pic = I8259Pair(trace)
         for lapic in self.lapics:
-            self._enable(lapic)
             lapic.extint_source = self.pic.acknowledge
+        self.enable(self.lapics[0])
         for ioapic in self.ioapics:
             engine.spawn(ioapic.run(), f"ioapic{ioapic.index}" if ioapic.index else "ioapic")
         self._wire_pic()
@@ -97,7 +97,8 @@ class ApicBoard(Board):
 
             self.pic.on_output = both
 
-    def _enable(self, lapic: Lapic) -> None:
+    def enable(self, lapic: Lapic) -> None:
+        """Switch a local APIC on, in the mode that this board needs: firmware for the boot CPU, each other CPU for itself."""
         if self.x2apic:
             lapic.regs.set_base(lapic.regs.apic_base | regs.BASE_EN | regs.BASE_EXTD)
         self.write(lapic, regs.SPIV, regs.SPIV_ENABLE | SPURIOUS_VECTOR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asyncirq.errors import UsageError
-from asyncirq.hw.apic_message import EXTINT, FIXED, INIT, LOWEST_PRIORITY, NMI, STARTUP, TRIGGER_NAMES, ApicMessage
+from asyncirq.hw.apic_message import EXTINT, FIXED, INIT, LOWEST_PRIORITY, NMI, SMI, STARTUP, TRIGGER_NAMES, ApicMessage
 from asyncirq.hw.lapic_front import BITS, LapicFront
 from asyncirq.hw.lapic_icr import FIRST_LEGAL_VECTOR, Icr
 from asyncirq.hw.lapic_lvt import TIMER, LocalVectorTable
@@ -113,7 +113,7 @@ class Lapic(LapicFront):
     def _accept_special(self, message: ApicMessage) -> bool:
         """Take a message that bypasses IRR.
 
-        Model: SMI and remote read are refused; there is no system management mode.
+        Model: SMI and remote read are refused; there is no system management mode. Trace: ``lapic_smi``.
         """
         mode = message.delivery_mode
         if not self.regs.hw_enabled:
@@ -126,6 +126,8 @@ class Lapic(LapicFront):
         elif mode in (INIT, STARTUP):
             return self.startup.accept(message)
         else:
+            if mode == SMI and self.trace is not None:
+                self.trace.lapic_smi(message.cause, self.cpu_id, message.vector)
             return False
         return True
 

@@ -8,11 +8,16 @@ import pytest
 
 from asyncirq.arch import ApicArch
 from asyncirq.board import ApicBoard, ApicWiring, Override
-from asyncirq.errors import UsageError
+from asyncirq.config import preset
+from asyncirq.costs import Costs
+from asyncirq.errors import KernelBug, UsageError
+from asyncirq.hw.apic_message import INIT, SMI, STARTUP, ApicMessage
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.desc import IRQ_HANDLED
+from asyncirq.kernel import Kernel
 from asyncirq.machine import Machine
 from asyncirq.sched.task import Task
+from asyncirq.sim import Driver, Engine
 from asyncirq.trace import tag_of
 from asyncirq.units import ms, us
 
@@ -154,6 +159,44 @@ class _Line:
 
     def __init__(self, hwirq: int) -> None:
         self.hwirq = hwirq
+
+
+def test_LAPIC_33_secondary_cpus_boot_by_init_and_sipi() -> None:
+    driver = Driver(Engine())
+    board = ApicBoard(driver.engine, 3, Costs(), None)
+    # Firmware starts the boot CPU alone.
+    assert [(lapic.enabled, lapic.startup.waits_for_sipi) for lapic in board.lapics] == [(True, False), (False, True), (False, True)]
+    sent: list[tuple[int, int, int]] = []
+    deliver = board.bus.deliver
+
+    def watch(message: ApicMessage) -> int:
+        sent.append((message.dest, message.delivery_mode, message.vector))
+        return deliver(message)
+
+    board.bus.deliver = watch  # type: ignore[method-assign]
+    Kernel(board, preset("linux-6.12"), Costs(), None).boot()
+    assert sent == [(dest, mode, 0x9A * (mode == STARTUP)) for dest in (1, 2) for mode in (INIT, INIT, STARTUP, STARTUP)]
+    assert [(lapic.enabled, lapic.startup.waits_for_sipi) for lapic in board.lapics] == [(True, False)] * 3
+    asyncio.run(driver.close())
+
+
+def test_a_cpu_that_does_not_answer_is_reported() -> None:
+    driver = Driver(Engine())
+    board = ApicBoard(driver.engine, 2, Costs(), None)
+    board.lapics[1].startup.accept = lambda message: False  # type: ignore[method-assign]
+    with pytest.raises(KernelBug, match="failed\\(-1\\) to wakeup CPU1"):
+        Kernel(board, preset("linux-6.12"), Costs(), None).boot()
+    asyncio.run(driver.close())
+
+
+def test_an_smi_is_refused_with_a_record() -> None:
+    async def main() -> list[tuple[str, int, int]]:
+        async with Machine(2) as m:
+            assert board_of(m).bus.deliver(ApicMessage(0, SMI, False, 1, False, 0)) == 0
+            await m.run_for(us(10))
+            return [(tag_of(type(r)), r.cpu, r.vector) for r in m.records if tag_of(type(r)) == "lapic_smi"]  # type: ignore[attr-defined]
+
+    assert asyncio.run(main()) == [("lapic_smi", 1, 0)]
 
 
 WIRING = ApicWiring(ioapics=(24, 8), overrides=(Override(0, 2), Override(9, 9, level=True, active_low=True)))
