@@ -175,7 +175,7 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     What is stuck. Each is 0, off, unless asked for, since its timers are in the trace. ``watchdog_thresh_s`` (Linux: 10): a CPU that stays
     in the kernel for twice as long is a soft lockup; ``hardlockup_buddy`` (since 6.5): the next CPU notices one that takes no interrupts;
-    ``hardlockup_perf``: an NMI of its own cycle counter does.
+    ``hardlockup_perf``: an NMI of its own cycle counter does. ``softlockup_stopper`` (since 4.19): not a thread shows that a CPU is alive.
     ``hung_task_timeout_s`` (120): a task that sleeps uninterruptibly; ``hung_task_blocker``: with who owns its lock (since 6.16).
     ``rcu_stall_timeout_s`` (21): a grace period. ``panic_on_lockup``: a report is a ``KernelBug``.
 
@@ -257,6 +257,7 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     watchdog_thresh_s: int = 0
     hardlockup_buddy: bool = False
     hardlockup_perf: bool = False
+    softlockup_stopper: bool = True
     hung_task_timeout_s: int = 0
     hung_task_blocker: bool = False
     rcu_stall_timeout_s: int = 0
@@ -354,6 +355,7 @@ _RELEASES: Final = (
         share_trigger="request",
         hint_mode=0o400,
         vectors=MAP_2_6,
+        softlockup_stopper=False,
         mutex_spin_on_owner=False,
         queued_rwlocks=False,
         raw_lock_nesting=False,

@@ -1,12 +1,11 @@
 """Notice a CPU that runs nothing but one piece of the kernel: soft lockups, and hard ones by the neighbour.
 
-Every CPU has an hrtimer, five times in ``2 * watchdog_thresh_s``. It wakes the CPU's watchdog thread, which no task can keep from
-running unless it keeps the CPU in the kernel: a thread that has not run for ``2 * watchdog_thresh_s`` is a soft lockup. An hrtimer that
-itself does not run any more, because interrupts stay off, is a hard lockup: the next CPU looks at every third turn of its own, or an
-NMI does.
+Every CPU has an hrtimer, five times in ``2 * watchdog_thresh_s``. It wakes the CPU's stopper, or before 4.19 its watchdog thread, which no
+task can keep from running unless it keeps the CPU in the kernel: one that has not run for ``2 * watchdog_thresh_s`` is a soft lockup. An
+hrtimer that itself does not run any more, because interrupts stay off, is a hard lockup: the next CPU looks at every third turn of its own,
+or an NMI does.
 
-Linux: kernel/watchdog.c, kernel/watchdog_buddy.c. Model: the thread is ``watchdog/N``, FIFO 99, as before 4.19; later the stopper does its
-part. The registers and modules of the report are left out.
+Linux: kernel/watchdog.c, kernel/watchdog_buddy.c. Model: the registers and modules of the report are left out.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from asyncirq.bottom_half.hrtimer import HRTIMER_MODE_HARD, HRTIMER_MODE_PINNED,
 from asyncirq.bottom_half.lockup import KERN_EMERG, SECOND_NS, Lockups
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.smpboot import HotplugThread, Smpboot
+from asyncirq.sched.stop import StopWork
 from asyncirq.sched.task import SCHED_FIFO, Task
 
 _MODE: Final = HRTIMER_MODE_REL | HRTIMER_MODE_PINNED | HRTIMER_MODE_HARD
@@ -27,8 +27,8 @@ BUDDY_SAMPLES: Final = 3
 class WatchdogCpu:
     """The watchdog of one CPU.
 
-    ``touched_ns``: when the thread ran last. ``reported_ns``: when the report's period began. ``interrupts`` counts the timer's
-    turns, ``saved`` is what the count was when somebody looked last; ``hard``: its hard lockup has been reported.
+    ``touched_ns``: when the stopper or the thread ran last. ``reported_ns``: when the report's period began. ``interrupts`` counts
+    the timer's turns, ``saved`` is what the count was when somebody looked last; ``hard``: its hard lockup has been reported.
     """
 
     __slots__ = ("hard", "interrupts", "reported_ns", "saved", "timer", "touched_ns", "wanted")
@@ -44,7 +44,7 @@ class WatchdogCpu:
 
 
 class Watchdog:
-    """The lockup watchdogs of one machine."""
+    """The lockup watchdogs of one machine. ``thread`` is the kind of the watchdog threads, where there are any."""
 
     def __init__(self, hrtimers: Hrtimers, lockups: Lockups) -> None:
         self.sched = hrtimers.sched
@@ -56,10 +56,12 @@ class Watchdog:
         self.buddy = config.hardlockup_buddy
         self.cpus = [WatchdogCpu(Hrtimer(self._timer_fn, HRTIMER_MODE_HARD, f"watchdog/{n}")) for n in range(len(self.sched.cpus))]
         self.thread = HotplugThread("watchdog", self._should_run, self._run, policy=SCHED_FIFO, rt_priority=99)
+        self._stopper = config.softlockup_stopper
 
     def start(self, smpboot: Smpboot, cpu: Cpu) -> None:
         """Start the watchdog of one CPU, at boot. Trace: hrtimer_start."""
-        smpboot.boot(self.thread, cpu.id)
+        if not self._stopper:
+            smpboot.boot(self.thread, cpu.id)
         self.hrtimers.hrtimer_start(cpu, self.cpus[cpu.id].timer, self.sched.engine.now + self.period_ns, _MODE & ~HRTIMER_MODE_REL)
 
     def touch(self, cpu: Cpu) -> None:
@@ -94,7 +96,10 @@ class Watchdog:
             self.check_hardlockup(cpu, (cpu.id + 1) % len(self.cpus))
         if not state.wanted:
             state.wanted = True
-            await self.sched.wake_up_process(cpu, self.thread.threads[cpu.id].task)
+            if self._stopper:
+                await self.sched.stoppers.queue(self.sched.rqs[cpu.id].curr, cpu.id, StopWork(self._softlockup_fn))
+            else:
+                await self.sched.wake_up_process(cpu, self.thread.threads[cpu.id].task)
         now = self.sched.engine.now
         hrtimer_forward(timer, now, self.period_ns)
         if _clock(now) > _clock(state.reported_ns) + self.softlockup_s:
@@ -117,8 +122,11 @@ class Watchdog:
         return self.cpus[index].wanted
 
     async def _run(self, task: Task) -> None:
-        self.cpus[task.cpu.id].wanted = False
-        self.touch(task.cpu)
+        await self._softlockup_fn(task.cpu)
+
+    async def _softlockup_fn(self, cpu: Cpu) -> None:
+        self.cpus[cpu.id].wanted = False
+        self.touch(cpu)
 
 
 def _clock(ns: int) -> int:

@@ -14,7 +14,7 @@ from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.locking.completion import Completion
 from asyncirq.locking.mutex import Mutex
-from asyncirq.sched.task import TASK_IDLE, TASK_UNINTERRUPTIBLE, Task
+from asyncirq.sched.task import SCHED_FIFO, TASK_IDLE, TASK_UNINTERRUPTIBLE, Task
 from asyncirq.trace.events import LockupReport, Printk
 
 SECOND = 1_000_000_000
@@ -81,6 +81,23 @@ def test_no_soft_lockup_of_what_gives_way_or_runs_in_user_mode() -> None:
             assert reports(m) == []
 
     asyncio.run(scene())
+
+
+def test_the_stopper_gets_past_what_kept_the_watchdog_thread_away() -> None:
+    """A FIFO 99 task in the kernel gives way to the stop class alone."""
+
+    async def scene(stopper: bool) -> list[str]:
+        async with machine(watchdog_thresh_s=10, preemption="full", softlockup_stopper=stopper) as m:
+
+            async def greedy(task: Task) -> None:
+                await task.spend(30 * SECOND)
+
+            m.start_thread(greedy, "greedy", policy=SCHED_FIFO, rt_priority=99)
+            await m.run_for(40 * SECOND)
+            return [report.kind for report in reports(m)]
+
+    assert asyncio.run(scene(stopper=True)) == []
+    assert asyncio.run(scene(stopper=False)) == ["softlockup"]
 
 
 def test_a_touched_watchdog_keeps_quiet() -> None:
