@@ -3,7 +3,7 @@
 The function of a kthread looks at ``should_stop`` in its loop and returns when it is set; one that can be parked looks
 at ``should_park`` and calls ``parkme``.
 
-Linux: kernel/kthread.c. Model: the creator makes the thread itself, there is no kthreadd.
+Linux: kernel/kthread.c. Model: the creator makes the thread itself; only irq threads go through kthreadd.
 """
 
 from __future__ import annotations
