@@ -317,3 +317,13 @@ def test_the_controller_is_checked() -> None:
     with pytest.raises(UsageError, match=r"^s\.toml: machine\.controller: there is no controller 'apics': choose from apic"):
         parse_scenario(EMPTY + '[machine]\ncontroller = "apics"\n', "s.toml")
     assert run(EMPTY + '[machine]\ncontroller = "apic"\n').digest == run(EMPTY).digest
+
+
+def test_the_nic_example_runs_on_the_8259_too() -> None:
+    text = (FOLDER / "nic_softirq.toml").read_text(encoding="utf-8").replace("[machine]\n", '[machine]\ncontroller = "i8259"\n')
+    result = run(text)
+    counters = result.counters["eth0"]
+    assert (counters["rx_packets"], counters["tx_packets"], counters["missed"]) == (300, 300, 0)
+    assert "XT-PIC" in result.interrupts
+    with pytest.raises(UsageError, match="controller i8259 serves at most 1 CPUs, not 2"):
+        parse_scenario(EMPTY + '[machine]\ncontroller = "i8259"\ncpus = 2\n', "s.toml")
