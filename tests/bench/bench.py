@@ -26,6 +26,9 @@ from tests.bench.load import Result
 SIZES: Final = (1, 4, 16, 256)
 LONG_RUN: Final = 1_000_000
 FAR_TIMERS: Final = 100_000
+CONTROLLERS: Final = ("gicv3", "gicv2")
+"""Interrupt controllers that may cost at most ``CONTROLLER_RATIO`` of what the APICs do."""
+CONTROLLER_RATIO: Final = 1.3
 MEMORY_MIB: Final = 300
 ITEMS: Final = 1_000_000
 PENDING_GROWTH: Final = 1.3
@@ -62,10 +65,10 @@ class Limits:
 def one(side: str, cpus: int, interrupts: int, trace: str, far_timers: int) -> Result:
     """Measure one run in this process."""
     path = Path(trace) if trace else None
-    if side == "asyncirq":
+    if side in ("asyncirq", *CONTROLLERS):
         from tests.bench import workload
 
-        return workload.run(cpus, interrupts, path, far_timers=far_timers)
+        return workload.run(cpus, interrupts, path, far_timers=far_timers, controller="apic" if side == "asyncirq" else side)
     from tests.bench import peer_simpy
 
     return peer_simpy.run(cpus, interrupts, path, tuned=side == "tuned")
@@ -117,6 +120,9 @@ def versus_peer(rounds: Rounds, limits: Limits, count: int) -> None:
                 rounds.run(f"peer_{kind}{cpus}", "simpy", cpus, traced)
         rounds.run("peer_tuned4", "tuned", 4, True)
         rounds.run("far4", "asyncirq", 4, far_timers=FAR_TIMERS)
+        for controller in CONTROLLERS:
+            for kind, traced in (("untraced", False), ("traced", True)):
+                rounds.run(f"{controller}_{kind}4", controller, 4, traced)
     print("us per interrupt, and records per interrupt where there is a trace:")
     print("CPUs   asyncirq     SimPy   asyncirq, JSON lines on disk   SimPy, structlog JSON on disk")
     for cpus in SIZES:
@@ -132,6 +138,11 @@ def versus_peer(rounds: Rounds, limits: Limits, count: int) -> None:
             value = rounds.us(f"peer_{kind}{cpus}") / rounds.us(f"{kind}{cpus}")
             limits.ratio(f"{kind}_cpus{cpus}", value)
             limits.floor(f"{kind}_cpus{cpus}", value, least, aim)
+    for controller in CONTROLLERS:
+        for kind in ("traced", "untraced"):
+            value = rounds.us(f"{controller}_{kind}4") / rounds.us(f"{kind}4")
+            limits.ratio(f"{kind}_{controller}_to_apic", value)
+            limits.ceiling(f"{kind}_{controller}_to_apic", value, CONTROLLER_RATIO)
     limits.ratio("traced_cpus4_tuned_structlog", rounds.us("peer_tuned4") / rounds.us("traced4"))
     for kind in ("traced", "untraced"):
         value = rounds.us(f"{kind}{SIZES[-1]}") / rounds.us(f"{kind}1")

@@ -107,10 +107,12 @@ class Nic:
         return work
 
 
-async def run_async(cpus: int, interrupts: int, trace: Path | None, *, far_timers: int = 0, digest: bool = True) -> Result:
+async def run_async(
+    cpus: int, interrupts: int, trace: Path | None, *, far_timers: int = 0, digest: bool = True, controller: str = "apic"
+) -> Result:
     """Run the workload to its end inside the caller's loop."""
     sinks = () if trace is None else (FileSink(trace),)
-    async with Machine(cpus=cpus, trace=digest or trace is not None, sinks=sinks) as machine:
+    async with Machine(cpus=cpus, controller=controller, trace=digest or trace is not None, sinks=sinks) as machine:
         meter = Meter(interrupts)
         nics = [Nic(machine, cpu, meter) for cpu in range(cpus)]
         for nic in nics:
@@ -142,6 +144,6 @@ def _never() -> None:
     raise AssertionError("a far timer came due")
 
 
-def run(cpus: int, interrupts: int, trace: Path | None, *, far_timers: int = 0, digest: bool = False) -> Result:
+def run(cpus: int, interrupts: int, trace: Path | None, *, far_timers: int = 0, digest: bool = False, controller: str = "apic") -> Result:
     """Run the workload to its end; ``trace`` is the file that gets the JSON lines, ``digest`` records without one."""
-    return asyncio.run(run_async(cpus, interrupts, trace, far_timers=far_timers, digest=digest))
+    return asyncio.run(run_async(cpus, interrupts, trace, far_timers=far_timers, digest=digest, controller=controller))
