@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from asyncirq import invariants
-from asyncirq.board import ApicWiring, Msi, make_board
+from asyncirq.board import ApicWiring, Msi, choose_controller, make_board
 from asyncirq.config import KernelConfig, preset
 from asyncirq.costs import Costs
 from asyncirq.errors import UsageError
@@ -39,8 +39,8 @@ class Machine:
             ...
             await m.run_for(ms(50))
 
-    ``kernel`` is a preset's name or a ``KernelConfig``, ``controller`` the kind of interrupt controllers: a name of
-    ``asyncirq.board.BOARDS``, ``"apic"`` unless given, or an ``ApicWiring``.
+    ``kernel`` is a preset's name or a ``KernelConfig``, ``arch`` the architecture (``x86``, ``arm64``), ``controller`` the kind of
+    interrupt controllers: a name of ``asyncirq.board.BOARDS``, the architecture's first or ``"apic"`` unless given, or an ``ApicWiring``.
     ``trace`` False records nothing at all (the run is the same, only faster); ``sinks`` receive the records, by default one list in
     memory, which ``records`` returns; ``sinks=()`` keeps nothing but the digest. ``executor`` is ``"native"`` or ``"anyio"``.
     ``policy`` decides ties; ``replay`` is the tape of an earlier live run. ``check`` watches the invariants of
@@ -57,6 +57,7 @@ class Machine:
         cpus: int = 1,
         kernel: KernelConfig | str = "linux-6.12",
         *,
+        arch: str | None = None,
         controller: str | ApicWiring | None = None,
         seed: int = 0,
         costs: Costs | None = None,
@@ -82,7 +83,9 @@ class Machine:
         self._memory = MemorySink() if sinks is None and trace else None
         given: Sequence[Sink] = sinks if sinks is not None else [self._memory] if self._memory is not None else ()
         self.trace = Recorder(self.engine, given) if trace else None
-        self.board = make_board(controller or DEFAULT_CONTROLLER, self.engine, cpus, self.costs, self.trace)
+        if not isinstance(controller, ApicWiring):
+            controller = choose_controller(arch, controller, DEFAULT_CONTROLLER)
+        self.board = make_board(controller, self.engine, cpus, self.costs, self.trace)
         self.kernel = Kernel(self.board, self.config, self.costs, self.trace, debug=debug)
         self.sched = self.kernel.sched
         self.softirq = self.kernel.softirq

@@ -327,3 +327,15 @@ def test_the_nic_example_runs_on_the_8259_too() -> None:
     assert "XT-PIC" in result.interrupts
     with pytest.raises(UsageError, match="controller i8259 serves at most 1 CPUs, not 2"):
         parse_scenario(EMPTY + '[machine]\ncontroller = "i8259"\ncpus = 2\n', "s.toml")
+
+
+def test_the_architecture_is_checked() -> None:
+    for text, complaint in (
+        ('arch = "riscv"', r"machine\.arch: there is no architecture 'riscv': choose from arm64, x86"),
+        ('arch = "arm64"\ncontroller = "apic"', r"machine\.controller: controller apic is not of arm64: choose from gicv3, gicv2"),
+        ('arch = "arm64"\ncontroller = "gicv2"\ncpus = 9', r"machine\.controller: controller gicv2 serves at most 8 CPUs, not 9"),
+    ):
+        with pytest.raises(UsageError, match=rf"^s\.toml: {complaint}"):
+            parse_scenario(EMPTY + f"[machine]\n{text}\n", "s.toml")
+    assert run(EMPTY + '[machine]\narch = "arm64"\n').digest == run(EMPTY + '[machine]\ncontroller = "gicv3"\n').digest
+    assert run(EMPTY + '[machine]\narch = "x86"\n').digest == run(EMPTY).digest

@@ -44,6 +44,7 @@ __all__ = [
     "Msi",
     "Override",
     "board_class",
+    "choose_controller",
     "make_board",
 ]
 
@@ -51,6 +52,24 @@ BOARDS: Final[Mapping[str, type[Board]]] = MappingProxyType(
     {kind.controller: kind for kind in (ApicBoard, I8259Board, GicV3Board, GicV2Board)}
 )
 """Every board by the name of its controller, called with engine, number of CPUs, costs and recorder."""
+
+
+def choose_controller(arch: str | None, controller: str | None, default: str) -> str:
+    """Return the controller that a machine has: the one asked for, or the first of its architecture, or ``default``.
+
+    Raises ``UsageError`` for an architecture that no board has, and for a controller of another one.
+    """
+    if arch is None:
+        return controller or default
+    names = [name for name, kind in BOARDS.items() if kind.arch == arch]
+    if not names:
+        known = sorted({kind.arch for kind in BOARDS.values()})
+        raise UsageError(f"there is no architecture {arch!r}: choose from {', '.join(known)}", 22)
+    if controller is None:
+        return names[0]
+    if controller in BOARDS and controller not in names:
+        raise UsageError(f"controller {controller} is not of {arch}: choose from {', '.join(names)}", 22)
+    return controller
 
 
 def board_class(controller: str, cpus: int) -> type[Board]:

@@ -31,6 +31,7 @@ class Arm64Board(Board):
     ``devicetree`` is what firmware tells the kernel of all this.
     """
 
+    arch = "arm64"
     devicetree: DeviceTree
     pes: list[Pe]
     counter: SystemCounter

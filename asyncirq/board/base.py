@@ -17,10 +17,11 @@ from asyncirq.trace.recorder import Recorder
 class Board(ABC):
     """The chips of one machine; ``cpus`` are its CPUs, ``lines[gsi]`` the wires that devices have asked for.
 
-    ``controller`` is the name by which a machine asks for the board, which has at most ``max_cpus`` CPUs.
+    ``controller`` is the name by which a machine asks for the board, which has at most ``max_cpus`` CPUs of the architecture ``arch``.
     """
 
     controller: ClassVar[str]
+    arch: ClassVar[str] = "x86"
     max_cpus: ClassVar[int] = 1024
     cpus: list[Cpu]
 

@@ -50,9 +50,10 @@ class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class MachineSection(_Table, frozen=True):
-    """``[machine]``: CPUs, interrupt controller, kernel preset with its variants and single policies, seed, executor."""
+    """``[machine]``: CPUs, architecture and interrupt controller, kernel preset with its variants and single policies, seed, executor."""
 
     cpus: Annotated[int, Meta(ge=1, le=1024)] = 1
+    arch: str | None = None
     controller: str | None = None
     kernel: str = "linux-6.12"
     rt: bool = False

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from asyncirq.board import board_class
+from asyncirq.board import board_class, choose_controller
 from asyncirq.config import KernelConfig, preset
 from asyncirq.costs import Costs
 from asyncirq.errors import UsageError
@@ -53,9 +53,9 @@ def parse_scenario(text: str, path: str = "<scenario>") -> Scenario:
         raise UsageError(f"{path}: {explain(str(error))}") from None
     machine = file.machine
     kernel = _named(path, "machine", lambda: preset(machine.kernel, rt=machine.rt, threadirqs=machine.threadirqs, **machine.policies))
-    controller = machine.controller
-    if controller is not None:
-        _named(path, "machine.controller", lambda: board_class(controller, machine.cpus))
+    if machine.arch is not None or machine.controller is not None:
+        key = "machine.arch" if machine.controller is None else "machine.controller"
+        _named(path, key, lambda: board_class(choose_controller(machine.arch, machine.controller, ""), machine.cpus))
     costs = _named(path, "costs", lambda: Costs(**file.costs))
     _check_names(path, file)
     _check_cpus(path, file)

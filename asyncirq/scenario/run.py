@@ -60,6 +60,7 @@ async def run_scenario(scenario: Scenario, *, sinks: Sequence[Sink] = (), stop: 
     async with Machine(
         cpus=machine.cpus,
         kernel=scenario.kernel,
+        arch=machine.arch,
         controller=machine.controller,
         seed=machine.seed,
         costs=scenario.costs,

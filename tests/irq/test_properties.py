@@ -15,6 +15,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from asyncirq import Cpu, Task
+from asyncirq.board import BOARDS
 from asyncirq.irq import affinity, flow, handle, manage, state, thread
 from asyncirq.irq.desc import IrqAction, IrqDesc
 from asyncirq.irqchip import ioapic, msi
@@ -56,6 +57,13 @@ def chases() -> st.SearchStrategy[Plan]:
 @given(data=st.data())
 def test_rules_hold_for_every_sequence(kernel: str, data: st.DataObject) -> None:
     asyncio.run(play(data.draw(plans([kernel]))))
+
+
+@pytest.mark.parametrize("controller", [name for name in BOARDS if name != "apic"])
+@settings(max_examples=60)
+@given(plan=plans())
+def test_rules_hold_on_every_controller(controller: str, plan: Plan) -> None:
+    asyncio.run(play(plan, controller))
 
 
 def test_search_reaches_what_the_rules_are_about() -> None:
