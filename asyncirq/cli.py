@@ -87,6 +87,10 @@ def make_app(args: Sequence[str]) -> typer.Typer:
     app.callback()(_options)
     app.command("run")(run)
     app.command("show")(show)
+    if not args or args[0] in ("check", "--help"):
+        from asyncirq.analysis.rv.cli import check
+
+        app.command("check")(check)
     if not args or args[0] in ("whatif", "--help"):
         from asyncirq.whatif.cli import whatif
 

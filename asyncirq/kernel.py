@@ -43,6 +43,7 @@ from asyncirq.irq.ipi import SmpCall
 from asyncirq.irq.manage import IrqCore
 from asyncirq.locking import lockdep_cpu
 from asyncirq.locking.lockdep import Lockdep
+from asyncirq.sched import rv
 from asyncirq.sched.core import Sched
 from asyncirq.sched.idle import Idle
 from asyncirq.sched.schedstat import schedstat, task_schedstat
@@ -62,6 +63,8 @@ class Kernel:
         self.lockdep = Lockdep(self.sched) if config.lockdep != "off" else None
         if self.lockdep is not None:
             lockdep_cpu.watch(self.lockdep)
+        if config.rv:
+            rv.watch(self.sched)
         self.idle = Idle(self.sched)
         self.softirq = Softirq(self.sched)
         self.smpboot = Smpboot(self.sched)

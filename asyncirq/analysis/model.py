@@ -25,6 +25,8 @@ _RENAMED: Final[dict[str, dict[str, str]]] = {
             "sched_pi_setprio",
             "sched_stat_runtime",
             "sched_process_fork",
+            "sched_set_state_tp",
+            "sched_set_need_resched_tp",
         )
     },
     "sched_process_exit": {"exit_pid": "pid"},

@@ -88,6 +88,9 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rwlock waited for waits too (since 3.16), not readers past writers. ``lockdep``: validate locking, and be silent after the first report
     as Linux (``once``), report everything (``all``), or make the first report a ``KernelBug`` (``raise``). ``raw_lock_nesting``: a
     spinlock_t inside a raw one is wrong on every kernel, as it is on PREEMPT_RT.
+
+    ``rv``: emit the records that runtime monitors need (outermost switches of interrupts and preemption, the scheduler's way in and
+    out, task states).
     """
 
     release: str = "linux-6.12"
@@ -171,6 +174,7 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queued_rwlocks: bool = True
     lockdep: Literal["off", "once", "all", "raise"] = "off"
     raw_lock_nesting: bool = True
+    rv: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:

@@ -74,6 +74,7 @@ from asyncirq.trace.events_irq import (
 from asyncirq.trace.events_lock import LOCK_RECORDS, LockdepReport, LockupReport
 from asyncirq.trace.events_path import PATH_RECORDS, EntryStep, NmiUnmasked
 from asyncirq.trace.events_pic import PIC_RECORDS, LapicSmi, PicEoi, PicInta, PicIrr
+from asyncirq.trace.events_rv import RV_RECORDS, SchedEntryTp, SchedExitTp, SchedSetNeedReschedTp, SchedSetStateTp
 from asyncirq.trace.events_sched import (
     SCHED_RECORDS,
     CpuhpEnter,
@@ -154,6 +155,7 @@ RECORD_TYPES: tuple[type[Record], ...] = (
     *LOCK_RECORDS,
     *PATH_RECORDS,
     *PIC_RECORDS,
+    *RV_RECORDS,
 )
 """Every record type that a trace can hold."""
 
@@ -242,10 +244,14 @@ __all__ = [
     "Record",
     "RescheduleEntry",
     "RescheduleExit",
+    "SchedEntryTp",
+    "SchedExitTp",
     "SchedMigrateTask",
     "SchedPiSetprio",
     "SchedProcessExit",
     "SchedProcessFork",
+    "SchedSetNeedReschedTp",
+    "SchedSetStateTp",
     "SchedStatRuntime",
     "SchedSwitch",
     "SchedWakeIdleWithoutIpi",

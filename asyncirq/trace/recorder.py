@@ -16,6 +16,7 @@ from asyncirq.trace.emit_irq import IrqEmitter
 from asyncirq.trace.emit_lock import LockEmitter
 from asyncirq.trace.emit_path import PathEmitter
 from asyncirq.trace.emit_pic import PicEmitter
+from asyncirq.trace.emit_rv import RvEmitter
 from asyncirq.trace.emit_sched import SchedEmitter
 from asyncirq.trace.emit_time import TimeEmitter
 from asyncirq.trace.emit_vector import VectorEmitter
@@ -26,7 +27,17 @@ from asyncirq.trace.sinks import Sink
 
 
 class Recorder(
-    IrqEmitter, EntryEmitter, VectorEmitter, TimeEmitter, SchedEmitter, HwEmitter, GicEmitter, LockEmitter, PathEmitter, PicEmitter
+    IrqEmitter,
+    EntryEmitter,
+    VectorEmitter,
+    TimeEmitter,
+    SchedEmitter,
+    HwEmitter,
+    GicEmitter,
+    LockEmitter,
+    PathEmitter,
+    PicEmitter,
+    RvEmitter,
 ):
     """Record a run: one emit method per event (the families), and the way out to the sinks.
 
