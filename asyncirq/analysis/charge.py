@@ -196,5 +196,5 @@ def _step(walk: Walk, cpu: CpuState, ns: int, owner: Owner, cost: str) -> None:
     kind: OwnerKind = owner.kind
     if kind == "idle":
         walk.phase.idle_ns[cpu.id] = walk.phase.idle_ns.get(cpu.id, 0) + ns
-    if ns:
+    if ns and walk.proof:
         walk.phase.script.append(Step(cpu.id, ns, kind, owner.ident, cost, False, "kernel", 0))

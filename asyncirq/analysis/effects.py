@@ -113,7 +113,7 @@ def hit(walk: Walk, cpu: CpuState, event: Event) -> Hit:
 
 def _softirq_entry(walk: Walk, cpu: CpuState, event: Event) -> None:
     vec = number(event.fields, "vec")
-    index = len(walk.cut.phases) - 1
+    index = walk.phase_count
     if vec not in cpu.snapshot and vec in cpu.pending:
         cpu.snapshot.update(cpu.pending)
         cpu.pending.clear()
@@ -206,11 +206,11 @@ def _raise(walk: Walk, cpu: CpuState, event: Event) -> None:
         if len(cpu.frames) > 1 and cpu.frames[-2].arrival is None and cpu.frames[-2].body is None:
             cpu.repeated[vec] = op
     else:
-        cpu.pending[vec] = PendingRaise(op if ref is not None else None, len(walk.cut.phases) - 1)
+        cpu.pending[vec] = PendingRaise(op if ref is not None else None, walk.phase_count)
 
 
 def _programmed(walk: Walk, cpu: CpuState, event: Event) -> None:
-    fields, index = event.fields, len(walk.cut.phases) - 1
+    fields, index = event.fields, walk.phase_count
     function = str(fields.get("function", ""))
     if event.name == "timer_start":
         walk.append(cpu, event, TimerStart(str(fields.get("timer", "")), function, fields))
@@ -238,7 +238,7 @@ def _expire(walk: Walk, cpu: CpuState, event: Event) -> None:
     if armed is not None:
         expiry.expires_ns = armed.expires
         expiry.late_ns = number(event.fields, "now") - armed.expires
-        if armed.phase == len(walk.cut.phases) - 1:
+        if armed.phase == walk.phase_count:
             expiry.armed = armed.ref
             expiry.delay_ns = walk.phase.start_ns + top.arrival.at_ns - armed.ts
             if armed.op is not None:
@@ -255,7 +255,7 @@ def _execute(walk: Walk, event: Event, ref: OpRef) -> None:
     work, function = str(event.fields.get("work", "")), str(event.fields.get("function", ""))
     queued = walk.queued.pop(work, None)
     item = WorkItem(work, function, ref.ident, ref.op, -1, None)
-    if queued is not None and queued[2] == len(walk.cut.phases) - 1:
+    if queued is not None and queued[2] == walk.phase_count:
         queued[0].item, item.queued_by = len(walk.phase.works), queued[1]
     walk.phase.works.append(item)
     walk.executing[ref.ident] = item

@@ -6,7 +6,9 @@ and refuses a capture that the metrics could only misread: one clear message, wi
 
 from __future__ import annotations
 
+import io
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +46,7 @@ def read_capture(path: str | Path, *, partial: bool = False) -> Capture:
     """
     found = find_trace(Path(path))
     reader = _Reader(found)
-    reader.read(read_bytes(found).decode("utf-8", errors="replace"))
+    reader.read(io.TextIOWrapper(io.BytesIO(read_bytes(found)), encoding="utf-8", errors="replace", newline="\n"))
     return reader.finish(partial)
 
 
@@ -58,6 +60,7 @@ class _Reader:
         self._parsers = build_parsers()
         self._fields_of: dict[str, tuple[str, Fields]] = {}
         self._flags_of: dict[str, Flags] = {}
+        self._comms: dict[str, str] = {}
         self._layout: Layout | None = None
         self._digits = 0
         self._last: dict[int, int] = {}
@@ -68,10 +71,10 @@ class _Reader:
         """Return the error that names the file and the line."""
         return UsageError(f"{self._path}:{line}: {message}")
 
-    def read(self, text: str) -> None:
+    def read(self, lines: Iterable[str]) -> None:
         """Take every line of the file."""
         row = _ROW.match
-        for number, line in enumerate(text.split("\n"), 1):
+        for number, line in enumerate((line.rstrip("\n") for line in lines), 1):
             found = row(line)
             if found:
                 comm, pid, cpu, flags, seconds, fraction, body = found.groups()
@@ -117,11 +120,9 @@ class _Reader:
             irqs, resched, context, depth = NO_FLAGS
         else:
             irqs, resched, context, depth = self._flags_of.get(flags) or self._read_flags(line, flags)
-        known = self._fields_of.get(body)
-        if known is None:
-            name, fields = self._read_body(line, body)
-        else:
-            name, fields = known[0], known[1].copy()
+        # Events of one text share their fields: nobody may change those but a marker's, which are not kept for another.
+        name, fields = self._fields_of.get(body) or self._read_body(line, body)
+        comm = self._comms.setdefault(comm, comm)
         self._events.append(Event(ts, on, int(pid), comm, irqs, resched, context, depth, name, fields, line))
 
     def _set_digits(self, line: int, fraction: str) -> None:
@@ -157,8 +158,9 @@ class _Reader:
         fields = parser(text)
         if fields is None:
             raise self.fail(line, f"{name}: cannot read its fields: {_short(text)}")
-        if len(self._fields_of) < _CACHE_LIMIT:
-            self._fields_of[body] = (name, fields.copy())
+        if len(self._fields_of) >= _CACHE_LIMIT:
+            self._fields_of.clear()
+        self._fields_of[body] = (name, fields)
         return name, fields
 
     def finish(self, partial: bool) -> Capture:

@@ -40,7 +40,7 @@ def find_trace(path: Path) -> Path:
     return path
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes | bytearray:
     """Return the content of a file, unpacked if it is gzip by its magic.
 
     Errors: ``UsageError`` for an unreadable or empty file, for gzip data that is cut or damaged (with the line it
@@ -52,16 +52,16 @@ def read_bytes(path: Path) -> bytes:
         raise UsageError(f"{path}: cannot read: {error.strerror}", error.errno or 0) from None
     if not raw:
         raise UsageError(f"{path}: the file is empty")
-    data = _unpack(path, raw) if raw.startswith(_GZIP_MAGIC) else raw
+    data: bytes | bytearray = _unpack(path, raw) if raw.startswith(_GZIP_MAGIC) else raw
     for magic, advice in _FOREIGN:
         if data.startswith(magic):
             raise UsageError(f"{path}:1: {advice}")
-    if not data.strip():
+    if data.isspace():
         raise UsageError(f"{path}:1: the file is empty")
     return data
 
 
-def _unpack(path: Path, raw: bytes) -> bytes:
+def _unpack(path: Path, raw: bytes) -> bytearray:
     out = bytearray()
     with gzip.GzipFile(fileobj=io.BytesIO(raw)) as stream:
         try:
@@ -71,7 +71,7 @@ def _unpack(path: Path, raw: bytes) -> bytes:
             raise UsageError(f"{path}:{_last_line(raw)}: the gzip data ends here: the file was cut") from None
         except (OSError, zlib.error) as error:
             raise UsageError(f"{path}:{_last_line(raw)}: the gzip data is damaged: {error}") from None
-    return bytes(out)
+    return out
 
 
 def _last_line(raw: bytes) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Final
 
 from asyncirq.analysis.event import Capture, Event
 from asyncirq.analysis.phases import cut_phases
 from asyncirq.errors import UsageError
-from asyncirq.trace.names import CommTable, latency_flags, softirq_name
+from asyncirq.trace.names import KNOWN, TELLS, UNKNOWN, latency_flags, softirq_name
 from asyncirq.trace.record import Record, tag_of
 
 _HEADER: Final = frozenset(Record.__struct_fields__)
@@ -57,33 +58,40 @@ _SOFTIRQ: Final = frozenset({"softirq_raise", "softirq_entry", "softirq_exit"})
 
 def linux_fields(kind: type[Record]) -> tuple[tuple[str, str], ...]:
     """Return a record type's own fields in order, each with Linux's name for it: how to build one from a captured event."""
-    return _shape(kind)[1]
+    return _Shape(kind).fields
 
 
-def capture_from_records(records: Iterable[Record], name: str, *, resolution_ns: int = 1) -> Capture:
+def capture_from_records(records: Iterable[Record], name: str, *, resolution_ns: int = 1, comms: Comms | None = None) -> Capture:
     """Return a run of our own as a capture called ``name``.
 
     Records of hardware, which no task's CPU made, are left out: a kernel's trace has none. ``resolution_ns`` rounds
-    stamps to the clock of the capture that the run is compared with, as ftrace's text does: 1000 for microseconds.
+    stamps to the clock of the capture that the run is compared with, as ftrace's text does: 1000 for microseconds. ``comms`` are the names
+    that earlier records of the same run told, and learn those of these.
 
     Errors: ``UsageError`` if no record is left or a stamp goes back on a CPU.
     """
     kept = [record for record in records if record.cpu >= 0 and record.pid >= 0]
     if not kept:
         raise UsageError(f"{name}: no records of a CPU in this trace")
-    comms = _Comms(kept)
-    shapes: dict[type[Record], tuple[str, tuple[tuple[str, str], ...]]] = {}
+    names = Comms() if comms is None else comms
+    names.look_ahead(kept)
+    shapes: dict[type[Record], _Shape] = {}
+    flags: dict[tuple[int, int], str] = {}
     last: dict[int, int] = {}
     events: list[Event] = []
     for record in kept:
         kind = type(record)
         shape = shapes.get(kind)
         if shape is None:
-            shape = shapes[kind] = _shape(kind)
+            shape = shapes[kind] = _Shape(kind)
         if record.ts < last.get(record.cpu, 0):
             raise UsageError(f"{name}:{record.seq}: time goes back on CPU {record.cpu}")
         last[record.cpu] = record.ts
-        events.append(_event(record, shape, comms.of(record), resolution_ns))
+        state = record.preempt_count, record.common_flags
+        known = flags.get(state)
+        if known is None:
+            known = flags[state] = latency_flags(*state)
+        events.append(shape.event(record, names.of(record, shape.tells), known, resolution_ns))
     return Capture(
         path=name,
         events=events,
@@ -94,57 +102,64 @@ def capture_from_records(records: Iterable[Record], name: str, *, resolution_ns:
     )
 
 
-class _Comms:
+class Comms:
     """Know a task's name at each record: as told so far, else as the trace tells later."""
 
-    def __init__(self, records: list[Record]) -> None:
-        self._now = CommTable()
-        self._later = CommTable.of(reversed(records))
+    def __init__(self) -> None:
+        self._now: dict[int, str] = dict(KNOWN)
+        self._later: dict[int, str] = {}
 
-    def of(self, record: Record) -> str:
+    def look_ahead(self, records: Sequence[Record]) -> None:
+        """Take the names that the coming records tell, for those before them."""
+        later = self._later
+        tells: dict[type[Record], tuple[tuple[str, str], ...]] = {}
+        for record in reversed(records):
+            kind = type(record)
+            told = tells.get(kind)
+            if told is None:
+                told = tells[kind] = TELLS.get(tag_of(kind), ())
+            for pid_field, comm_field in told:
+                later[getattr(record, pid_field)] = getattr(record, comm_field)
+
+    def of(self, record: Record, tells: tuple[tuple[str, str], ...]) -> str:
         """Return the name of the task that a record was made in, and learn what the record tells."""
-        comm = self._now[record.pid]
-        self._now.feed(record)
-        return self._later[record.pid] if comm == "<...>" else comm
+        comm = self._now.get(record.pid) or self._later.get(record.pid, UNKNOWN)
+        for pid_field, comm_field in tells:
+            pid = getattr(record, pid_field)
+            if pid > 0:
+                self._now[pid] = getattr(record, comm_field)
+        return comm
 
 
-def _shape(kind: type[Record]) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Return a record type's event name and its own fields, each with Linux's name for it."""
-    tag = tag_of(kind)
-    renamed = _RENAMED.get(tag, {})
-    own = [field for field in kind.__struct_fields__ if field not in _HEADER]
-    return tag, tuple((field, renamed.get(field, field)) for field in own)
+class _Shape:
+    """What all records of one type have in common, and how to make events of them."""
 
+    __slots__ = ("_bools", "_names", "_values", "fields", "tag", "tells")
 
-def _event(record: Record, shape: tuple[str, tuple[tuple[str, str], ...]], comm: str, resolution_ns: int) -> Event:
-    tag, own = shape
-    fields: dict[str, str | int] = {}
-    for field, linux in own:
-        value = getattr(record, field)
-        fields[linux] = int(value) if isinstance(value, bool) else value
-    if tag == _OTHER:
-        tag, fields = str(fields["name"]), {"text": fields["text"]}
-    elif tag in _SOFTIRQ:
-        fields["action"] = softirq_name(int(fields["vec"]))
-    elif tag == "irq_handler_exit":
-        fields["ret"] = "handled" if fields["ret"] else "unhandled"
-    elif tag == "sched_process_exit":
-        fields["group_dead"] = "true" if fields["group_dead"] else "false"
-    flags = latency_flags(record.preempt_count, record.common_flags)
-    return Event(
-        ts=_rounded(record.ts, resolution_ns),
-        cpu=record.cpu,
-        pid=record.pid,
-        comm=comm,
-        irqs=flags[0],
-        resched=flags[1],
-        context=flags[2],
-        depth=record.preempt_count & 0xFF,
-        name=tag,
-        fields=fields,
-        line=record.seq,
-    )
+    def __init__(self, kind: type[Record]) -> None:
+        self.tag = tag_of(kind)
+        renamed = _RENAMED.get(self.tag, {})
+        self.fields = tuple((field, renamed.get(field, field)) for field in kind.__struct_fields__ if field not in _HEADER)
+        self.tells = TELLS.get(self.tag, ())
+        self._names = tuple(linux for _, linux in self.fields)
+        self._bools = tuple(linux for field, linux in self.fields if kind.__annotations__[field] in ("bool", bool))
+        # One getter for all: of a single field it would return no tuple, so there are always two.
+        self._values = attrgetter("seq", *(field for field, _ in self.fields), "cpu")
 
-
-def _rounded(ts: int, resolution_ns: int) -> int:
-    return ts if resolution_ns == 1 else (ts + resolution_ns // 2) // resolution_ns * resolution_ns
+    def event(self, record: Record, comm: str, flags: str, resolution_ns: int) -> Event:
+        """Return a record as an event."""
+        tag = self.tag
+        fields: dict[str, str | int] = dict(zip(self._names, self._values(record)[1:-1], strict=True))
+        for linux in self._bools:
+            fields[linux] = int(fields[linux])
+        if tag == _OTHER:
+            tag, fields = str(fields["name"]), {"text": fields["text"]}
+        elif tag in _SOFTIRQ:
+            fields["action"] = softirq_name(int(fields["vec"]))
+        elif tag == "irq_handler_exit":
+            fields["ret"] = "handled" if fields["ret"] else "unhandled"
+        elif tag == "sched_process_exit":
+            fields["group_dead"] = "true" if fields["group_dead"] else "false"
+        ts = record.ts if resolution_ns == 1 else (record.ts + resolution_ns // 2) // resolution_ns * resolution_ns
+        depth = record.preempt_count & 0xFF
+        return Event(ts, record.cpu, record.pid, comm, flags[0], flags[1], flags[2], depth, tag, fields, record.seq)

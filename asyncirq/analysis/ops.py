@@ -69,20 +69,20 @@ Fields = dict[str, str | int]
 """The fields of one tracepoint, under Linux's names."""
 
 
-class Run(msgspec.Struct, tag="run"):
+class Run(msgspec.Struct, tag="run", gc=False):
     """Spend ``ns`` of CPU time."""
 
     ns: int
 
 
-class Emit(msgspec.Struct, tag="emit"):
+class Emit(msgspec.Struct, tag="emit", gc=False):
     """Emit tracepoint ``name`` verbatim."""
 
     name: str
     fields: Fields
 
 
-class Wake(msgspec.Struct, tag="wake"):
+class Wake(msgspec.Struct, tag="wake", gc=False):
     """Wake a task: ``cost_ns`` passed between ``sched_waking`` and ``sched_wakeup``.
 
     -1: something came between; the ``sched_wakeup`` is an ``Emit`` later on, and the time between is in ``Run`` ops.
@@ -97,7 +97,7 @@ class Wake(msgspec.Struct, tag="wake"):
     wakeup: Fields
 
 
-class Fork(msgspec.Struct, tag="fork"):
+class Fork(msgspec.Struct, tag="fork", gc=False):
     """Start a task (``sched_wakeup_new``)."""
 
     pid: int
@@ -106,7 +106,7 @@ class Fork(msgspec.Struct, tag="fork"):
     fields: Fields
 
 
-class Raise(msgspec.Struct, tag="raise"):
+class Raise(msgspec.Struct, tag="raise", gc=False):
     """Raise a softirq vector; ``body`` is what it will run, -1 if it was pending already, -2 if served in a later phase."""
 
     vec: int
@@ -114,35 +114,35 @@ class Raise(msgspec.Struct, tag="raise"):
     fields: Fields
 
 
-class BhOff(msgspec.Struct, tag="bh_off"):
+class BhOff(msgspec.Struct, tag="bh_off", gc=False):
     """Disable bottom halves. The real place is at or before this op: the capture shows only that BH is off here."""
 
 
-class BhOn(msgspec.Struct, tag="bh_on"):
+class BhOn(msgspec.Struct, tag="bh_on", gc=False):
     """Enable bottom halves; pending softirqs run here."""
 
 
-class Irq(msgspec.Struct, tag="irq"):
+class Irq(msgspec.Struct, tag="irq", gc=False):
     """Mark the place where an arrival interrupted this program."""
 
     arrival: int
 
 
-class Block(msgspec.Struct, tag="block"):
+class Block(msgspec.Struct, tag="block", gc=False):
     """Sleep in ``state``; ``cost_ns`` is the way from the last work into the switch."""
 
     state: str
     cost_ns: int
 
 
-class Exit(msgspec.Struct, tag="exit"):
+class Exit(msgspec.Struct, tag="exit", gc=False):
     """End the task; ``cost_ns`` as in ``Block``."""
 
     state: str
     cost_ns: int
 
 
-class HrtimerStart(msgspec.Struct, tag="hrtimer_start"):
+class HrtimerStart(msgspec.Struct, tag="hrtimer_start", gc=False):
     """Arm an hrtimer ``delay_ns`` ahead; ``fires`` is the arrival that its expiry caused in this phase, or -1."""
 
     hrtimer: str
@@ -153,7 +153,7 @@ class HrtimerStart(msgspec.Struct, tag="hrtimer_start"):
     fields: Fields
 
 
-class TimerStart(msgspec.Struct, tag="timer_start"):
+class TimerStart(msgspec.Struct, tag="timer_start", gc=False):
     """Arm a wheel timer."""
 
     timer: str
@@ -161,7 +161,7 @@ class TimerStart(msgspec.Struct, tag="timer_start"):
     fields: Fields
 
 
-class QueueWork(msgspec.Struct, tag="queue_work"):
+class QueueWork(msgspec.Struct, tag="queue_work", gc=False):
     """Queue a work; ``item`` is the index of its execution in ``PhaseCut.works``, or -1 if that is in a later phase."""
 
     work: str
@@ -177,7 +177,7 @@ State = Literal["running", "runnable", "blocked", "absent"]
 HitKind = Literal["idle", "task", "softirq", "hardirq", "kernel"]
 
 
-class OpRef(msgspec.Struct, frozen=True):
+class OpRef(msgspec.Struct, frozen=True, gc=False):
     """Name one op: of task ``ident``, of arrival ``ident`` or of softirq body ``ident``."""
 
     kind: OwnerKind
@@ -286,7 +286,7 @@ class WorkItem(msgspec.Struct):
     queued_by: OpRef | None
 
 
-class KernelEvent(msgspec.Struct):
+class KernelEvent(msgspec.Struct, gc=False):
     """An event that the replayed kernel makes by itself; kept to prove that the cut lost nothing."""
 
     name: str
@@ -294,7 +294,7 @@ class KernelEvent(msgspec.Struct):
     fields: Fields
 
 
-class Step(msgspec.Struct):
+class Step(msgspec.Struct, gc=False):
     """One gap of the recording, and the event at its end if ``event``.
 
     The gap is charged to ``owner``/``ident`` (``cost`` names the kernel cost); the event is the next one of

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import msgspec
 
 from asyncirq.analysis import charge
-from asyncirq.analysis.event import Capture
+from asyncirq.analysis.event import Capture, Event
 from asyncirq.analysis.ops import (
     Arrival,
     Block,
@@ -65,25 +65,57 @@ class Accounts(msgspec.Struct):
 
 
 def cut(capture: Capture, costs: ReferenceCosts | None = None) -> Cut:
-    """Cut a capture into programs; ``costs`` default to the medians of this very capture.
+    """Cut a capture into programs, with the proof that nothing was lost; ``costs`` default to the medians of this very capture.
 
     Events before the first phase marker become a phase named ``preamble``. A body that spans a marker (possible on
     several CPUs only) stays whole in the phase in which it began.
     """
     walk = Walk(capture, reference_costs(capture) if costs is None else costs)
-    names = {phase.start: phase.name for phase in capture.phases}
-    if capture.events and 0 not in names:
-        names[0] = "preamble"
-    for index, event in enumerate(capture.events):
-        name = names.get(index)
+    phases = list(_walk_phases(walk, capture))
+    walk.cut.phases = phases
+    return walk.cut
+
+
+def each_phase(capture: Capture, costs: ReferenceCosts, notes: dict[str, int]) -> Iterator[PhaseCut]:
+    """Cut a capture as ``cut`` does, one phase at a time and without the proof; ``notes`` gets what did not fit the model.
+
+    The capture is used up: an event is dropped once it has taken effect, so that a long capture need not be in memory twice.
+    A body that spans a marker has to end in the next phase.
+    """
+    walk = Walk(capture, costs, proof=False)
+    walk.cut.notes = notes
+    yield from _walk_phases(walk, capture)
+
+
+def _walk_phases(walk: Walk, capture: Capture) -> Iterator[PhaseCut]:
+    """Yield each phase when the one behind it has ended: until then what began in it may still go on."""
+    starts = {phase.start: phase.name for phase in capture.phases}
+    events = capture.events
+    if events and 0 not in starts:
+        starts[0] = "preamble"
+    finished: PhaseCut | None = None
+    last = events[-1].ts if events else 0
+    for index, event in enumerate(events if walk.proof else _drain(events)):
+        name = starts.get(index)
         if name is not None:
             if index:
                 _end_phase(walk, event.ts)
+                if finished is not None:
+                    yield finished
+                finished = walk.phase
             walk.begin_phase(name, event.ts)
         charge.step(walk, event)
-    if capture.events:
-        _end_phase(walk, capture.events[-1].ts)
-    return walk.cut
+    if starts and walk.phase_count:
+        _end_phase(walk, last)
+        if finished is not None:
+            yield finished
+        yield walk.phase
+
+
+def _drain(events: list[Event]) -> Iterator[Event]:
+    events.reverse()
+    while events:
+        yield events.pop()
 
 
 def _end_phase(walk: Walk, ts: int) -> None:

@@ -16,8 +16,9 @@ from asyncirq.analysis.arrivals import LineReport
 from asyncirq.analysis.event import Capture
 from asyncirq.analysis.ftrace_source import CANDIDATES, find_trace
 from asyncirq.analysis.metrics import Metrics
+from asyncirq.analysis.pack import UNTRACEABLE, CostSource, Provenance
 from asyncirq.analysis.quantities import QuantityInfo, describe, in_order
-from asyncirq.analysis.segments import UNTRACEABLE, CostSource, Provenance, median
+from asyncirq.analysis.segments import median
 from asyncirq.analysis.stats import Change, RunStats, changes, phase_names, run_stats
 from asyncirq.analysis.verdict import KernelScore, judge
 from asyncirq.errors import UsageError

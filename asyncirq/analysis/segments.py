@@ -20,9 +20,9 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from asyncirq.analysis.event import Capture, Event
+from asyncirq.analysis.pack import CostPack, CostSource, Provenance, builtin_pack
 from asyncirq.errors import UsageError
 
-Provenance = Literal["measured", "proxy", "prior"]
 ContextKind = Literal["task", "idle", "softirq", "hardirq", "hardirq_in_softirq", "nmi"]
 
 SERVERS: Final = ("ksoftirqd/", "ktimers/")
@@ -78,32 +78,6 @@ class Segment(msgspec.Struct):
         return median(self.samples)
 
 
-class CostSource(msgspec.Struct):
-    """One named cost and its origin; ``samples`` is empty when only ``value`` is known."""
-
-    name: str
-    samples: list[int]
-    value: int
-    kind: Provenance
-    n: int
-    source: str
-
-
-class CostTable(msgspec.Struct):
-    """The segments and the named costs of one capture."""
-
-    path: str
-    segments: dict[SegmentKey, Segment]
-    named: dict[str, CostSource]
-
-    def cost(self, name: str) -> CostSource:
-        """Return a named cost; raise ``UsageError`` if the capture has too little to know it."""
-        found = self.named.get(name)
-        if found is None:
-            raise UsageError(f"{self.path}: no sample of cost {name!r} in this capture, and no prior for it")
-        return found
-
-
 class ReferenceCosts(NamedTuple):
     """Typical costs (medians, ns) by which ``programs`` splits a gap between a task and the kernel."""
 
@@ -111,6 +85,22 @@ class ReferenceCosts(NamedTuple):
     bh_enable_softirq: int
     preempt_switch: int
     block_switch: int
+
+
+class CostTable(msgspec.Struct):
+    """The segments and the named costs of one capture; ``references`` are the medians by which its gaps are split."""
+
+    path: str
+    segments: dict[SegmentKey, Segment]
+    named: dict[str, CostSource]
+    references: ReferenceCosts = ReferenceCosts(0, 0, 0, 0)
+
+    def cost(self, name: str) -> CostSource:
+        """Return a named cost; raise ``UsageError`` if the capture has too little to know it."""
+        found = self.named.get(name)
+        if found is None:
+            raise UsageError(f"{self.path}: no sample of cost {name!r} in this capture, and no prior for it")
+        return found
 
 
 def median(samples: list[int]) -> int:
@@ -241,6 +231,44 @@ _MEASURED: Final[tuple[tuple[str, str, _Test], ...]] = (
     ("idle_tick_stop", "last event -> hrtimer_start on the way into idle", lambda e, n: e.name != "sched_switch" and _idle_tick(n, "in")),
 )
 
+_FOLLOWING: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "trace_event": tuple(sorted(after for _, after in _TIGHT)),
+        "try_to_wake_up": ("sched_wakeup",),
+        "switch_from_idle": ("sched_switch",),
+        "preempt_switch": ("sched_switch",),
+        "block_kthread": ("sched_switch",),
+        "block_ksoftirqd": ("sched_switch",),
+        "ksoftirqd_enter": ("softirq_entry",),
+        "irq_exit_softirq": ("softirq_entry",),
+        "irq_exit_softirq_bh_off": ("softirq_entry",),
+        "bh_enable_softirq": ("softirq_entry",),
+        "softirq_next": ("softirq_entry",),
+        "softirq_wake_ksoftirqd": ("sched_waking",),
+        "timer_exit_softirq": ("softirq_entry",),
+        "tick_entry": ("hrtimer_expire_entry",),
+        "tick_to_raise": ("softirq_raise",),
+        "tick_raise_next": ("softirq_raise",),
+        "tick_end": ("hrtimer_expire_exit",),
+        "tick_rearm": ("hrtimer_start",),
+        "tick_exit": ("local_timer_exit",),
+        "idle_tick_restart": ("hrtimer_start",),
+        "idle_tick_stop": ("hrtimer_start",),
+    }
+)
+"""What a gap of each measured cost ends with."""
+
+_BY_NEXT: Final[Mapping[str, tuple[tuple[str, _Test], ...]]] = MappingProxyType(
+    {
+        following: tuple((name, test) for name, _, test in _MEASURED if following in _FOLLOWING[name])
+        for following in sorted({one for ends in _FOLLOWING.values() for one in ends})
+    }
+)
+"""The tests that a gap has to be put to, by the event at its end."""
+
+_REFERENCES: Final = ("irq_exit_softirq", "bh_enable_softirq", "preempt_switch", "block_kthread")
+_HRTIMER_EVENTS: Final = frozenset({"hrtimer_start", "hrtimer_expire_entry"})
+
 
 _PROXIES: Final[tuple[tuple[str, str, str], ...]] = (
     ("irq_thread_wake", "try_to_wake_up", "any other wake-up"),
@@ -252,50 +280,9 @@ _PROXIES: Final[tuple[tuple[str, str, str], ...]] = (
     ("primary_handler", "trace_event", "a primary handler that does nothing costs its own event"),
 )
 
-RT_PRIORS: Final = (
-    CostSource("rt_lock_block", [], 9_140, "prior", 7, "lab L-61-rt-icount: blocking on the lock"),
-    CostSource("rt_lock_hand_over", [], 4_300, "prior", 1, "lab L-61-rt-icount soft/tasklet-disabled: softirq_exit -> wake-up"),
-    CostSource("rt_preempt_switch", [], 6_430, "prior", 198, "lab L-61-rt-icount: sched_wakeup -> preempting switch (stock 4090)"),
-    CostSource("rt_try_to_wake_up", [], 3_820, "prior", 0, "lab L-61-rt-icount: sched_waking -> sched_wakeup"),
-)
-"""What only a PREEMPT_RT kernel can tell. Measured on a scripted lab capture, never on a workload that is predicted."""
 
-VOLUNTARY_PRIORS: Final = (
-    CostSource(
-        "syscall_delay",
-        [us * 1_000 for us in (0, 0, 0, 1, 1, 2, 3, 3, 4, 4, 4, 5, 5, 6, 8, 8, 9, 10, 11, 12)],
-        4_800,
-        "prior",
-        41,
-        "capture H-61-threadirqs-half: wake-up of an irq thread -> switch from a task in a network system call, less preempt_switch",
-    ),
-)
-"""How far such a system call goes on before it gives up the CPU, in twentieths; a stock kernel wakes nobody there who would tell."""
-
-FAIR_PRIORS: Final = (
-    CostSource("fair_sleeper_credit", [], 3_000_000, "prior", 0, "Linux 6.1 kernel/sched/fair.c: half of the 6 ms latency, one CPU"),
-    CostSource("fair_wakeup_granularity", [], 1_000_000, "prior", 0, "Linux 6.1 kernel/sched/fair.c: 1 ms, one CPU"),
-    CostSource("fair_min_granularity", [], 750_000, "prior", 0, "Linux 6.1 kernel/sched/fair.c: 0.75 ms, one CPU"),
-)
-"""Scheduler constants of the kernel's source; the virtual run time that tasks begin with is in no trace."""
-
-
-UNTRACEABLE: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "rt_lock_hand_over": "how long an rt_mutex owner runs from unlock to the waiter's wake-up: one lab sample stands in",
-        "rt_body_premium": "spinlocks inside handler and softirq bodies become rt_mutexes: bodies are replayed at their stock cost",
-        "rt_syscall_preempt": "preempting a task inside a syscall costs more on RT than elsewhere: rt_preempt_switch is an average",
-        "bh_off_start": "where a BH-off region began: the capture shows only that an interrupt or event fell into it",
-        "user_mode": "kernel or user mode of an interrupted task (a switch in state R, not R+, shows user mode afterwards)",
-        "virtual_run_time": "a task's virtual run time when the phase begins: sleepers get full sleeper credit, runnable ones none",
-        "ring_drops": "packets that the NIC dropped because its ring was full",
-    }
-)
-"""What no stock capture tells, with what the replay does instead. A report prints this list."""
-
-
-def extract_costs(capture: Capture) -> CostTable:
-    """Collect all segments of a capture and derive the named costs from them.
+def extract_costs(capture: Capture, pack: CostPack | None = None) -> CostTable:
+    """Collect all segments of a capture and derive the named costs from them; ``pack`` (a built-in one by default) has the priors.
 
     A named cost with no sample is absent; ``CostTable.cost`` says so when it is asked for.
     """
@@ -306,11 +293,16 @@ def extract_costs(capture: Capture) -> CostTable:
     for event, after in gaps(capture):
         ns = after.ts - event.ts
         key = SegmentKey(event.name, after.name, context_kind(event), _extra(event, after))
-        table.segments.setdefault(key, Segment(key, [])).samples.append(ns)
-        for name, _, test in _MEASURED:
+        segment = table.segments.get(key)
+        if segment is None:
+            segment = table.segments[key] = Segment(key, [])
+        segment.samples.append(ns)
+        for name, test in _BY_NEXT.get(after.name, ()):
             if test(event, after):
                 samples[name].append(ns)
-        _lateness(after, armed, late)
+        if after.name in _HRTIMER_EVENTS:
+            _lateness(after, armed, late)
+    table.references = ReferenceCosts(*(median(samples[name]) if samples[name] else 0 for name in _REFERENCES))
     for name, source, _ in _MEASURED:
         _add(table, name, samples[name], "measured", source)
     if late:
@@ -322,8 +314,10 @@ def extract_costs(capture: Capture) -> CostTable:
         if origin in table.named:
             _add(table, name, table.named[origin].samples, "proxy", f"{origin}: {why}")
     _add_bh_lock_block(table)
-    for prior in (*RT_PRIORS, *VOLUNTARY_PRIORS, *FAIR_PRIORS):
-        table.named[prior.name] = prior
+    for prior in (pack or builtin_pack()).costs:
+        known = table.named.get(prior.name)
+        if known is None or known.kind != "measured":
+            table.named[prior.name] = prior
     return table
 
 
@@ -349,7 +343,7 @@ def _lateness(event: Event, armed: dict[str, int], late: list[int]) -> None:
 
 def _add_residuals(table: CostTable, capture: Capture) -> None:
     """Add what a gap takes beyond its mechanism: rest of a BH-off region, delay of a voluntary preemption."""
-    refs = reference_costs(capture)
+    refs = table.references
     networks = {event.pid for event in capture.events if event.irqs in "bD"}
     bh, voluntary = [], []
     for event, after in gaps(capture):
@@ -373,10 +367,4 @@ def _add_bh_lock_block(table: CostTable) -> None:
 
 def reference_costs(capture: Capture) -> ReferenceCosts:
     """Return the medians by which a gap is split; a capture without samples splits nothing (0: all is the task's)."""
-    wanted: dict[str, list[int]] = {"irq_exit_softirq": [], "bh_enable_softirq": [], "preempt_switch": [], "block_kthread": []}
-    tests = [(name, test) for name, _, test in _MEASURED if name in wanted]
-    for event, after in gaps(capture):
-        for name, test in tests:
-            if test(event, after):
-                wanted[name].append(after.ts - event.ts)
-    return ReferenceCosts(*(median(samples) if samples else 0 for samples in wanted.values()))
+    return extract_costs(capture).references

@@ -7,9 +7,9 @@ from typing import Final
 import msgspec
 
 from asyncirq.analysis.figures import number, percent, plural, rate, us
+from asyncirq.analysis.pack import Provenance
 from asyncirq.analysis.quantities import describe, in_order
 from asyncirq.analysis.report import Against, KernelRun, Report
-from asyncirq.analysis.segments import Provenance
 from asyncirq.analysis.stats import PhaseStats, QuantityStats
 from asyncirq.analysis.verdict import KernelScore
 from asyncirq.units import NSEC_PER_SEC, NSEC_PER_USEC

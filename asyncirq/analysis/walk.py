@@ -93,11 +93,15 @@ class CpuState:
 
 
 class Walk:
-    """Hold the state of the walk over a whole capture; ``charge.step`` drives it, ``effects`` lets events act on it."""
+    """Hold the state of the walk over a whole capture; ``charge.step`` drives it, ``effects`` lets events act on it.
 
-    def __init__(self, capture: Capture, costs: ReferenceCosts) -> None:
-        self.capture = capture
+    ``proof``: keep the script that puts the programs back into the recorded order. ``phase_count`` phases have begun.
+    """
+
+    def __init__(self, capture: Capture, costs: ReferenceCosts, *, proof: bool = True) -> None:
         self.costs = costs
+        self.proof = proof
+        self.phase_count = 0
         self.cut = Cut(path=capture.path, cpus=capture.cpus, resolution_ns=capture.resolution_ns, phases=[], notes={})
         events = capture.events
         start = events[0].ts if events else 0
@@ -120,7 +124,7 @@ class Walk:
         """Open a phase at ``ts``; every CPU's gap up to there is charged already."""
         running = {cpu.id: cpu.pid for cpu in self.cpus}
         self.phase = PhaseCut(name, ts, ts, running, {}, [], [], [], [], {}, {}, {cpu.id: [] for cpu in self.cpus}, [])
-        self.cut.phases.append(self.phase)
+        self.phase_count += 1
         self.snapshot = dict(self.states)
         self.executing.clear()
         for cpu in self.cpus:
@@ -174,12 +178,14 @@ class Walk:
 
     def kernel_event(self, cpu: CpuState, event: Event) -> None:
         """Record an event that the replayed kernel makes by itself."""
-        self.phase.kernel_events[cpu.id].append(KernelEvent(event.name, event.pid, event.fields))
-        self.place(cpu, Owner("kernel", cpu.id))
+        if self.proof:
+            self.phase.kernel_events[cpu.id].append(KernelEvent(event.name, event.pid, event.fields))
+            self.place(cpu, Owner("kernel", cpu.id))
 
     def place(self, cpu: CpuState, by: Owner) -> None:
         """Put the event into the script: it is the next one of ``by``."""
-        self.phase.script.append(Step(cpu.id, 0, "kernel", cpu.id, "", True, by.kind, by.ident))
+        if self.proof:
+            self.phase.script.append(Step(cpu.id, 0, "kernel", cpu.id, "", True, by.kind, by.ident))
 
     def open_bh(self, cpu: CpuState, ops: list[Op]) -> None:
         """Record that the task on ``cpu`` has bottom halves off from here."""

@@ -48,8 +48,7 @@ _CONTEXT: Final = ".shHzzZZ"  # NMI, hardirq, serving softirq
 _DEPTH: Final = ".123456789abcdef"
 _DEEPEST: Final = 15
 
-# Which fields of which event tell a task's name: (pid, comm).
-_TELLS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+TELLS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "task_newtask": (("new_pid", "new_comm"),),
     "sched_switch": (("prev_pid", "prev_comm"), ("next_pid", "next_comm")),
     "sched_waking": (("target_pid", "comm"),),
@@ -61,6 +60,7 @@ _TELLS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "sched_process_fork": (("target_pid", "comm"), ("child_pid", "child_comm")),
     "sched_process_exit": (("exit_pid", "comm"),),
 }
+"""Which fields of which event tell a task's name: (pid, comm)."""
 
 
 def softirq_name(vec: int) -> str:
@@ -88,6 +88,12 @@ def latency_flags(preempt_count: int, common_flags: int, migrate_depth: int = 0)
         + _DEPTH[min(preempt_count & PREEMPT_MASK, _DEEPEST)]
         + _DEPTH[min(migrate_depth, _DEEPEST)]
     )
+
+
+UNKNOWN: Final = "<...>"
+"""Name of a task that no record has told the name of."""
+KNOWN: Final[Mapping[int, str]] = {NO_PID: "<hardware>", 0: "<idle>"}
+"""Names that never change."""
 
 
 class CommTable:
@@ -125,7 +131,7 @@ class CommTable:
         self._feed(event_dict["event"], event_dict.__getitem__)
 
     def _feed(self, event: str, get: Callable[[str], Any]) -> None:
-        for pid_field, comm_field in _TELLS.get(event, ()):
+        for pid_field, comm_field in TELLS.get(event, ()):
             self.learn(get(pid_field), get(comm_field))
 
     def __getitem__(self, pid: int) -> str:

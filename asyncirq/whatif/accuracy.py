@@ -13,8 +13,8 @@ from typing import Final
 from asyncirq.analysis.accuracy import Score, accuracy_lines, score
 from asyncirq.analysis.cells import family
 from asyncirq.analysis.metrics import Metrics, PhaseMetrics
-from asyncirq.analysis.softirq_check import check_softirqs
-from asyncirq.whatif.run import KernelPrediction, Source
+from asyncirq.whatif.run import KernelPrediction
+from asyncirq.whatif.source import Source
 
 ONE_STEP_NS: Final = 1_000
 """Stamps of a microsecond capture are good to this: a smaller error is none."""
@@ -87,7 +87,7 @@ def _softirqs(phase: PhaseMetrics) -> dict[str, int]:
 
 def checker_lines(pair: str, prediction: KernelPrediction) -> list[str]:
     """Return what the softirq checker says of a predicted trace: every entry has to follow from the raises."""
-    report = check_softirqs(prediction.capture.events)
+    report = prediction.softirqs
     return [
         f"accuracy {pair} softirq_check.ok {report.ok}",
         f"accuracy {pair} softirq_check.ambiguous {report.ambiguous}",

@@ -27,14 +27,15 @@ from asyncirq.analysis.report import (
     TraceFile,
     build_report,
     input_file,
-    write_file,
     write_report_json,
 )
 from asyncirq.analysis.tables import print_report
 from asyncirq.errors import UsageError
 from asyncirq.whatif.accuracy import against_lines, self_lines
-from asyncirq.whatif.kernels import Target, captured_threading, guess_release, is_kernel_of, match_target, parse_targets
-from asyncirq.whatif.run import KernelPrediction, Source, load, predict_one, read_meta, restrict
+from asyncirq.whatif.kernels import Target, guess_release, is_kernel_of, kernel_name, match_target, parse_targets
+from asyncirq.whatif.run import KernelPrediction
+from asyncirq.whatif.source import Source, load, read_meta, restrict
+from asyncirq.whatif.workers import Job, predict_to_files, usual_jobs
 
 DEFAULT_UNDER: Final = "stock,threadirqs,rt"
 MAX_SEED: Final = (1 << 63) - 1
@@ -52,23 +53,38 @@ def whatif(
     phase: Annotated[list[str] | None, typer.Option(help="Replay this phase alone, by name or number; may be repeated.")] = None,
     release: Annotated[str | None, typer.Option(help="Preset that the captured kernel follows, if its meta.txt does not tell.")] = None,
     check: Annotated[bool, typer.Option(help="Watch the machine's invariants while it runs.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes: by default one for each kernel if the capture is long.")] = None,
 ) -> None:
     """Predict what other kernels would do to the latencies of a captured run."""
-    anyio.run(_whatif, capture, under, [against] if against is not None else [], out, seed, phase or [], release, check)
+    asked = Asked(capture, under, [against] if against is not None else [], out, seed, phase or [], release, check, jobs)
+    anyio.run(_whatif, asked)
 
 
-async def _whatif(
-    capture: Path, under: str, against: list[Path], out: Path, seed: int, phases: list[str], release: str | None, check: bool
-) -> None:
+class Asked(msgspec.Struct, frozen=True):
+    """What the command line asks for."""
+
+    capture: Path
+    under: str
+    against: list[Path]
+    out: Path
+    seed: int
+    phases: list[str]
+    release: str | None
+    check: bool
+    jobs: int | None
+
+
+async def _whatif(asked: Asked) -> None:
+    seed, phases, out = asked.seed, asked.phases, asked.out
     if not 0 <= seed <= MAX_SEED:
         raise UsageError(f"--seed is {seed}, not in 0..{MAX_SEED}")
-    meta = read_meta(capture)
-    targets = parse_targets(under, release or guess_release(meta))
-    predictions: list[KernelPrediction] = []
+    meta = read_meta(asked.capture)
+    targets = parse_targets(asked.under, asked.release or guess_release(meta))
     with _progress() as bar:
         task = bar.add_task("reading", total=None)
-        source = load(capture, phases, release)
-        reals = [(path, _real(path, source, bool(phases))) for path in against]
+        bar.refresh()
+        source = load(asked.capture, phases, asked.release)
+        reals = [(path, _real(path, source, bool(phases))) for path in asked.against]
         for path, _ in reals:
             check_target(targets, path)
         _make_folder(out)
@@ -77,13 +93,16 @@ async def _whatif(
         def show(kernel: str, name: str) -> None:
             nonlocal done
             bar.update(task, description=f"{kernel}: {name}", total=len(targets) * len(source.phases), completed=done)
+            bar.refresh()
             done += 1
 
-        for target in targets:
-            predictions.append(await predict_one(source, target, seed=seed, progress=show, check=check))
+        work = [Job(target, out / trace_name(target.name)) for target in targets]
+        processes = usual_jobs(source, len(targets)) if asked.jobs is None else asked.jobs
+        predictions = await predict_to_files(source, work, processes=processes, seed=seed, progress=show, check=asked.check)
     lines = _accuracy(source, predictions, reals)
     report = _report(source, predictions, reals, seed, lines)
-    _write(out, predictions, report)
+    write_report_json(report, out / "report.json")
+    write_report_html(report, out / "report.html")
     print_report(report, phase=source.phases[0] if len(source.phases) == 1 and phases else None)
     if reals:
         _print_lines(lines, sys.stdout)
@@ -97,19 +116,15 @@ def _print_lines(lines: list[str], file: IO[str]) -> None:
 def _progress() -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    # Refreshed by hand: a thread of its own would be there when workers are forked.
+    return Progress(*columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal)
 
 
 def _real(path: Path, source: Source, restricted: bool) -> RealRun:
     capture = read_capture(path)
     if restricted:
         capture = restrict(capture, source.phases)
-    return RealRun(input_file(capture, _kernel_name(read_meta(path))), measure(capture))
-
-
-def _kernel_name(meta: str) -> str:
-    first = next((line for line in meta.splitlines() if line.startswith("Linux ")), "")
-    return f"{guess_release(meta)} {captured_threading(meta)}" if first else ""
+    return RealRun(input_file(capture, kernel_name(read_meta(path))), measure(capture))
 
 
 def _accuracy(source: Source, predictions: list[KernelPrediction], reals: list[tuple[Path, RealRun]]) -> list[str]:
@@ -134,7 +149,7 @@ def check_target(targets: list[Target], path: Path) -> Target:
 
 
 def _report(source: Source, predictions: list[KernelPrediction], reals: list[tuple[Path, RealRun]], seed: int, lines: list[str]) -> Report:
-    captured = RealRun(input_file(source.capture, _kernel_name(source.meta)), source.metrics)
+    captured = RealRun(source.file, source.metrics)
     against = reals[0] if reals else None
     return build_report(
         captured,
@@ -143,7 +158,7 @@ def _report(source: Source, predictions: list[KernelPrediction], reals: list[tup
         versions={"asyncirq": _version()},
         against=against[1] if against is not None else None,
         target=_match(predictions, against[0]).target.name if against is not None else None,
-        notes=[*(f"{source.cut.notes[what]} times in the capture: {what}" for what in sorted(source.cut.notes)), *_short(lines)],
+        notes=[*(f"{source.notes[what]} times in the capture: {what}" for what in sorted(source.notes)), *_short(lines)],
     )
 
 
@@ -192,10 +207,3 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out {out}: cannot make this folder: {error.strerror}", error.errno or 0) from None
-
-
-def _write(out: Path, predictions: list[KernelPrediction], report: Report) -> None:
-    for prediction in predictions:
-        write_file(out / trace_name(prediction.target.name), prediction.trace)
-    write_report_json(report, out / "report.json")
-    write_report_html(report, out / "report.html")

@@ -17,7 +17,8 @@ from typing import Final
 
 import msgspec
 
-from asyncirq.analysis.segments import CostSource, CostTable
+from asyncirq.analysis.pack import CostSource
+from asyncirq.analysis.segments import CostTable
 from asyncirq.costs import Costs, cost_names
 from asyncirq.errors import InternalError
 from asyncirq.sim import Engine
@@ -259,5 +260,10 @@ def _drawn(name: str) -> property:
     return property(get)
 
 
+_CHOSEN: Final = frozenset(
+    {"switch_idle_ns", "switch_preempt_ns", "switch_block_ns", "switch_in_ns", "bh_enable_ns", "softirq_entry_ns", "lock_block_ns"}
+)
+"""Costs that depend on who pays."""
+
 for _name in cost_names():
-    setattr(SampledCosts, _name, _drawn(_name))
+    setattr(SampledCosts, _name, _drawn(_name) if _name in _CHOSEN or _name in _PLAIN else 0)

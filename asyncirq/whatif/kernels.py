@@ -56,6 +56,12 @@ def captured_threading(meta: str) -> str:
     return "threadirqs" if "threadirqs" in meta.split() else "stock"
 
 
+def kernel_name(meta: str) -> str:
+    """Return what a report calls a captured kernel, empty if its ``meta.txt`` does not tell."""
+    known = any(line.startswith("Linux ") for line in meta.splitlines())
+    return f"{guess_release(meta)} {captured_threading(meta)}" if known else ""
+
+
 def is_kernel_of(target: Target, meta: str, release: str) -> bool:
     """Tell whether a target is the kernel that a capture was taken on: same release and threading, no other policy changed."""
     config = target.config

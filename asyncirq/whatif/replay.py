@@ -13,7 +13,8 @@ import msgspec
 
 from asyncirq.analysis.arrivals import PhasePlan, plan_phase
 from asyncirq.analysis.ops import Hit, PhaseCut
-from asyncirq.analysis.segments import CostSource, CostTable
+from asyncirq.analysis.pack import CostSource
+from asyncirq.analysis.segments import CostTable
 from asyncirq.errors import InternalError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.desc import IrqDesc

@@ -7,8 +7,8 @@ from typing import Final
 
 from asyncirq.analysis.arrivals import LineReport
 from asyncirq.analysis.latency import measure_halves
+from asyncirq.analysis.pack import CostSource
 from asyncirq.analysis.report import ModelRun, RealRun, Report, TraceFile, build_report, input_file
-from asyncirq.analysis.segments import CostSource
 from tests.analysis.linux_captures import RT, STOCK, THREADIRQS, capture, metrics
 
 LINE: Final = LineReport("2-ping", "eth0", 176, "synchronous", {"synchronous": 176}, 0, "95 of 176 <b>arrivals</b> & more")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from asyncirq.analysis.event import Capture
 from asyncirq.analysis.ops import BhOff, BhOn, Block, Cut, Emit, Exit, Fork, HrtimerStart, Irq, OpRef, PhaseCut, QueueWork, Raise, Run, Wake
-from asyncirq.analysis.programs import accounts, cut, find_op, reconstruct
-from asyncirq.analysis.segments import ReferenceCosts
+from asyncirq.analysis.programs import accounts, cut, each_phase, find_op, reconstruct
+from asyncirq.analysis.segments import ReferenceCosts, reference_costs
 from asyncirq.errors import InternalError
 from tests.analysis.linux_captures import ALL, RT, STOCK, THREADIRQS, capture
 from tests.analysis.program_rows import capture_of, ev, irq, irq_end, soft, switch, wakeup, waking
@@ -329,3 +330,21 @@ def test_phase_marker_splits_a_running_task_and_other_cpus() -> None:
 def test_events_before_the_first_marker_are_the_preamble() -> None:
     done = cut(capture_of(ev(0, 7, "...", "mark"), ev(3, 7, "...", "mark"), phases=(1,)), COSTS)
     assert [(phase.name, phase.span_ns) for phase in done.phases] == [("preamble", 3_000), ("p0", 0)]
+
+
+def test_phase_by_phase_gives_the_same_programs_and_uses_the_capture_up() -> None:
+    whole = real(STOCK)
+    trace = msgspec.structs.replace(capture(STOCK), events=list(capture(STOCK).events))
+    notes: dict[str, int] = {}
+    found = list(each_phase(trace, reference_costs(trace), notes))
+    assert trace.events == []
+    assert notes == whole.notes
+    assert [phase.script for phase in found] == [[] for _ in found]
+    for phase, same in zip(found, whole.phases, strict=True):
+        assert (phase.name, phase.tasks, phase.arrivals, phase.bodies, phase.works) == (
+            same.name,
+            same.tasks,
+            same.arrivals,
+            same.bodies,
+            same.works,
+        )

@@ -6,10 +6,8 @@ import functools
 
 import pytest
 
+from asyncirq.analysis.pack import UNTRACEABLE, CostSource, builtin_pack
 from asyncirq.analysis.segments import (
-    FAIR_PRIORS,
-    RT_PRIORS,
-    UNTRACEABLE,
     CostTable,
     SegmentKey,
     extract_costs,
@@ -21,6 +19,10 @@ from asyncirq.analysis.segments import (
 from asyncirq.errors import UsageError
 from tests.analysis.linux_captures import ALL, STOCK, capture
 from tests.analysis.program_rows import capture_of, ev, irq, irq_end, soft, switch
+
+
+def priors(prefix: str) -> list[CostSource]:
+    return [prior for prior in builtin_pack().costs if prior.name.startswith(prefix)]
 
 
 @functools.cache
@@ -61,15 +63,15 @@ def test_proxies_name_their_origin() -> None:
 
 
 def test_priors_are_labelled_and_none_is_measured() -> None:
-    assert {prior.name: prior.value for prior in RT_PRIORS} == {
+    assert {prior.name: prior.value for prior in priors("rt_")} == {
         "rt_lock_block": 9_140,
         "rt_lock_hand_over": 4_300,
         "rt_preempt_switch": 6_430,
         "rt_try_to_wake_up": 3_820,
     }
-    assert all(prior.kind == "prior" and prior.source.startswith("lab L-61-rt-icount") for prior in RT_PRIORS)
-    assert all(prior.kind == "prior" and not prior.samples for prior in FAIR_PRIORS)
-    for prior in (*RT_PRIORS, *FAIR_PRIORS):
+    assert all(prior.kind == "prior" and prior.source.startswith("lab L-61-rt-icount") for prior in priors("rt_"))
+    assert all(prior.kind == "prior" and not prior.samples for prior in priors("fair_"))
+    for prior in builtin_pack().costs:
         assert stock().cost(prior.name) == prior
     assert "ring_drops" in UNTRACEABLE
 

@@ -20,7 +20,7 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench import bench_trace, callgrind, deferred
+from tests.bench import bench_trace, callgrind, deferred, prediction
 from tests.bench.load import Result
 
 SIZES: Final = (1, 4, 16, 256)
@@ -31,6 +31,7 @@ CONTROLLERS: Final = ("gicv3", "gicv2")
 CONTROLLER_RATIO: Final = 1.3
 MEMORY_MIB: Final = 300
 ITEMS: Final = 1_000_000
+EVENTS: Final = 1_000_000
 PENDING_GROWTH: Final = 1.3
 
 
@@ -226,6 +227,14 @@ def cost_of(kind: str, items: int, pending: int) -> float:
     return msgspec.json.decode(done.stdout, type=deferred.Cost).us
 
 
+def long_prediction(limits: Limits, events: int) -> None:
+    """Predict a long capture under three kernels."""
+    cost = prediction.predict(events)
+    print(f"prediction {events} events under three kernels: {cost.seconds:.1f} s, {cost.memory_mib:.0f} MiB")
+    limits.ceiling("prediction", cost.seconds, prediction.SECONDS, " s")
+    limits.ceiling("prediction_memory", cost.memory_mib, prediction.MEMORY_MIB, " MiB")
+
+
 def main() -> int:
     """Run everything; return 1 when a limit is broken."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -233,6 +242,7 @@ def main() -> int:
     parser.add_argument("--interrupts", type=int, default=10_240, help="interrupts of each run (default 10240)")
     parser.add_argument("--long", type=int, default=LONG_RUN, help=f"interrupts of the long run (default {LONG_RUN})")
     parser.add_argument("--items", type=int, default=ITEMS, help=f"tasklets, work items and expiries of each kind (default {ITEMS})")
+    parser.add_argument("--events", type=int, default=EVENTS, help=f"events of the capture that is predicted (default {EVENTS})")
     parser.add_argument("--one", nargs=5, metavar=("SIDE", "CPUS", "INTERRUPTS", "TRACE", "FAR"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -246,6 +256,7 @@ def main() -> int:
         long_run(limits, options.long)
         sinks(rounds, limits)
         deferred_work(limits, options.items)
+        long_prediction(limits, options.events)
         instructions(limits)
     print("limits:")
     for verdict in limits.verdicts:

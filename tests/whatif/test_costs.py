@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from asyncirq.analysis.segments import CostSource, CostTable
+from asyncirq.analysis.pack import CostSource
+from asyncirq.analysis.segments import CostTable
 from asyncirq.costs import cost_names
 from asyncirq.errors import InternalError
 from asyncirq.sim import Engine

@@ -18,7 +18,8 @@ PROGRAM = """
 import asyncio, sys
 from pathlib import Path
 from asyncirq.whatif.kernels import parse_targets
-from asyncirq.whatif.run import load, predict
+from asyncirq.whatif.run import predict
+from asyncirq.whatif.source import load
 source = load(Path(sys.argv[1]), ["8"])
 for found in asyncio.run(predict(source, parse_targets("stock,rt", source.release), seed=1)):
     print(found.sha256)

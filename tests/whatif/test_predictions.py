@@ -5,7 +5,7 @@ import pytest
 from asyncirq.analysis.accuracy import Score, score
 from asyncirq.whatif.accuracy import against_lines, median_lines
 from tests.analysis.linux_captures import FOLDER, RT, metrics
-from tests.whatif.predicted import REAL, prediction, source
+from tests.whatif.predicted import REAL, events, prediction, source
 
 
 def result(kernel: str) -> Score:
@@ -61,20 +61,20 @@ def test_receive_work_moves_out_of_its_softirq(kernel: str) -> None:
 
 
 def test_threaded_napi_polls_in_its_thread() -> None:
-    events = prediction("napi-threaded", "2-ping").capture.events
-    assert {event.comm for event in events if event.name == "napi_poll"} == {"napi/eth0-1"}
+    found = events("napi-threaded", "2-ping")
+    assert {event.comm for event in found if event.name == "napi_poll"} == {"napi/eth0-1"}
 
 
 def test_workqueue_executes_the_receive_work() -> None:
-    events = prediction("workqueue", "2-ping").capture.events
-    executed = [event for event in events if event.name == "workqueue_execute_start" and event.fields["function"] == "receive_work"]
+    found = events("workqueue", "2-ping")
+    executed = [event for event in found if event.name == "workqueue_execute_start" and event.fields["function"] == "receive_work"]
     assert len(executed) == 176
     assert all(event.comm.startswith("kworker/0:") for event in executed)
 
 
 def test_tasklet_runs_the_receive_work() -> None:
-    events = prediction("tasklet", "2-ping").capture.events
-    assert sum(event.name == "tasklet_entry" and event.fields["tasklet"] == "receive_tasklet" for event in events) == 176
+    found = events("tasklet", "2-ping")
+    assert sum(event.name == "tasklet_entry" and event.fields["tasklet"] == "receive_tasklet" for event in found) == 176
 
 
 def test_lines_against_a_real_capture_name_both() -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from asyncirq.analysis.accuracy import score
-from asyncirq.analysis.softirq_check import check_softirqs
 from asyncirq.whatif.accuracy import count_lines, median_lines, self_lines
 from tests.whatif.predicted import prediction, source
 
@@ -48,7 +47,7 @@ def test_cells_come_back_within_ten_percent() -> None:
 
 @pytest.mark.parametrize("kernel", ["stock", "threadirqs", "rt"])
 def test_softirq_checker_predicts_every_entry_of_our_own_run(kernel: str) -> None:
-    report = check_softirqs(prediction(kernel).capture.events)
+    report = prediction(kernel).softirqs
     assert report.wrong == []
     assert report.total > 780
 
