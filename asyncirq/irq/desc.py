@@ -67,6 +67,9 @@ IRQF_NO_DEBUG: Final = 0x100000
 IRQF_COND_ONESHOT: Final = 0x200000
 IRQF_TIMER: Final = IRQF_TIMER_BIT | IRQF_NO_SUSPEND | IRQF_NO_THREAD
 
+IRQ_NOTCONNECTED: Final = 1 << 31
+"""The number of the interrupt of a device that has none: its pin is not wired."""
+
 
 class Irqf(IntFlag):
     """The flags of a request, for callers who like their names printed; the ``IRQF_*`` constants are the same numbers."""

@@ -17,7 +17,7 @@ from asyncirq.irq.desc import IRQ_WAKE_THREAD, IRQF_SHARED, FlowHandler, Handler
 from asyncirq.irq.nmi import NmiTable
 from asyncirq.irq.pm import install_pm_action, remove_pm_action
 from asyncirq.irq.proc_dir import register_handler_proc, register_irq_proc, unregister_handler_proc
-from asyncirq.irq.setup import check_request, install_action, prepare_action
+from asyncirq.irq.setup import check_request, connected_desc, install_action, prepare_action
 from asyncirq.irq.state import disable_depth, enable_depth, irq_activate, irq_deactivate, irq_shutdown, irq_startup, note
 from asyncirq.irq.thread import create_irq_thread, start_irq_thread, stop_irq_thread
 from asyncirq.sched.preempt import INTERRUPT_MASK
@@ -55,9 +55,10 @@ class IrqCore(NmiTable):
         """Install a handler and a thread function, which runs whenever the handler returns ``IRQ_WAKE_THREAD``.
 
         Without a handler every interrupt wakes the thread. The line is live before this returns. Raises ``UsageError``:
-        EINVAL for arguments, EBUSY for sharers that disagree, ENOSYS without a controller, ENOSPC without a vector.
+        EINVAL for arguments, EBUSY for sharers that disagree, ENOSYS without a controller, ENOSPC without a vector, ENOTCONN
+        for a device whose pin is not wired (``IRQ_NOTCONNECTED``).
         """
-        desc = self.desc(irq)
+        desc = connected_desc(self, irq, name)
         if self.config.irq_flow == "do_irq":
             if thread_fn is not None:
                 raise UsageError(f"irq {irq}: {name} wants a thread, which this kernel has not for interrupts", ENOSYS)
@@ -110,7 +111,7 @@ class IrqCore(NmiTable):
 
         ``IRQC_IS_HARDIRQ``: ``context`` is the CPU. ``IRQC_IS_NESTED``: it is the thread of the parent's line.
         """
-        if self.desc(irq).nested_thread:
+        if connected_desc(self, irq, name).nested_thread:
             await self.request_threaded_irq(task, irq, None, handler, flags, name, dev_id)
             return IRQC_IS_NESTED
         await self.request_irq(task, irq, handler, flags, name, dev_id)

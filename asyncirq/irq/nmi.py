@@ -25,7 +25,8 @@ from asyncirq.irq.desc import (
 )
 from asyncirq.irq.lines import LineTable
 from asyncirq.irq.pm import install_pm_action, remove_pm_action
-from asyncirq.irq.setup import install_action
+from asyncirq.irq.proc_dir import register_handler_proc, register_irq_proc, unregister_handler_proc
+from asyncirq.irq.setup import connected_desc, install_action
 from asyncirq.irq.state import disable_depth, enable_depth, irq_deactivate, irq_shutdown
 
 
@@ -36,9 +37,9 @@ class NmiTable(LineTable):
         """Install the one handler of a line and make it non-maskable; ``enable_nmi`` comes separately, after NO_AUTOEN.
 
         Raises ``UsageError`` EINVAL for a flag that an NMI cannot have, without PERCPU, without NO_AUTOEN on a line that
-        starts by itself, or on a controller that has no NMIs.
+        starts by itself, or on a controller that has no NMIs; EBUSY for a line that is held; ENOTCONN for ``IRQ_NOTCONNECTED``.
         """
-        desc = self.desc(irq)
+        desc = connected_desc(self, irq, name)
         if flags & (IRQF_SHARED | IRQF_COND_SUSPEND | IRQF_IRQPOLL) or not flags & IRQF_PERCPU:
             raise UsageError(f"irq {irq}: {name} asks for flags {flags:08x}, which an NMI cannot have", EINVAL)
         if (not desc.noautoen and not flags & IRQF_NO_AUTOEN) or desc.norequest or desc.percpu_devid or not _supports_nmi(desc):
@@ -48,6 +49,10 @@ class NmiTable(LineTable):
         cpu = self.cpus[0]
         install_action(self, cpu, desc, action)
         install_pm_action(self, desc, action)
+        if desc.data.domain is not None:
+            desc.data.domain.pm_get()
+        register_irq_proc(cpu, desc)
+        register_handler_proc(cpu, desc, action)
         desc.nmi = True
         error = desc.chip.irq_nmi_setup(desc.data) if desc.chip.has_nmi_setup else -EINVAL
         if error:
@@ -80,10 +85,13 @@ class NmiTable(LineTable):
         assert desc.action is not None
         desc.nmi = False
         remove_pm_action(desc, desc.action)
+        unregister_handler_proc(desc.action)
         desc.action = None
         irq_shutdown(self.cpus[0], desc)
         irq_deactivate(self.cpus[0], desc)
         desc.chip.irq_release_resources(desc.data)
+        if desc.data.domain is not None:
+            desc.data.domain.pm_put()
 
 
 def _supports_nmi(desc: IrqDesc) -> bool:

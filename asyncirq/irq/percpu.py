@@ -13,7 +13,7 @@ from asyncirq.irq.core import EINVAL, KERN_ERR, KERN_WARNING, IrqTable
 from asyncirq.irq.desc import IRQF_NO_SUSPEND, IRQF_PERCPU, IRQF_TIMER, Handler, IrqAction, IrqDesc
 from asyncirq.irq.flow import percpu_mask
 from asyncirq.irq.pm import install_pm_action, remove_pm_action
-from asyncirq.irq.proc_dir import register_handler_proc, register_irq_proc
+from asyncirq.irq.proc_dir import register_handler_proc, register_irq_proc, unregister_handler_proc
 from asyncirq.irq.state import irq_activate, set_trigger
 
 
@@ -113,6 +113,7 @@ class PercpuTable(IrqTable):
         else:
             before.next = action.next
         remove_pm_action(desc, action)
+        unregister_handler_proc(action)
         if desc.data.domain is not None:
             desc.data.domain.pm_put()
         return action.name

@@ -11,6 +11,7 @@ from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.chip import IRQCHIP_ONESHOT_SAFE
 from asyncirq.irq.desc import (
+    IRQ_NOTCONNECTED,
     IRQ_TYPE_SENSE_MASK,
     IRQF_COND_ONESHOT,
     IRQF_COND_SUSPEND,
@@ -36,8 +37,16 @@ if TYPE_CHECKING:
 EINVAL: Final = 22
 EBUSY: Final = 16
 ENOSYS: Final = 38
+ENOTCONN: Final = 107
 ALL_SHARERS: Final = (1 << 64) - 1
 """One bit for each one-shot sharer of a line."""
+
+
+def connected_desc(core: IrqTable, irq: int, name: str) -> IrqDesc:
+    """Return the descriptor that ``name`` requests. Raises ``UsageError``: ENOTCONN for ``IRQ_NOTCONNECTED``, EINVAL."""
+    if irq == IRQ_NOTCONNECTED:
+        raise UsageError(f"the interrupt of {name} is not connected", ENOTCONN)
+    return core.desc(irq)
 
 
 def check_request(desc: IrqDesc, action: IrqAction, has_handler: bool) -> None:

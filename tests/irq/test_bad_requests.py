@@ -8,15 +8,18 @@ Each case is tried at boot and from a running task.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from errno import EACCES, EBUSY, EEXIST, EINVAL, EIO, ENOSPC, ENOSYS, errorcode
+from errno import EACCES, EBUSY, EEXIST, EINVAL, EIO, ENOENT, ENOSPC, ENOSYS, ENOTCONN, ENXIO, errorcode
 from typing import Any, Final, NamedTuple
 
 import pytest
 
 from asyncirq import IRQ_HANDLED, Cpu, KernelBug, Task, UsageError
+from asyncirq.irq.chip import IRQCHIP_STATE_PENDING, IRQCHIP_SUPPORTS_NMI
 from asyncirq.irq.desc import (
+    IRQ_NOTCONNECTED,
     IRQF_COND_ONESHOT,
     IRQF_COND_SUSPEND,
+    IRQF_IRQPOLL,
     IRQF_NO_AUTOEN,
     IRQF_NO_SUSPEND,
     IRQF_ONESHOT,
@@ -31,8 +34,9 @@ from asyncirq.irq.desc import (
     IrqData,
     IrqDesc,
 )
+from asyncirq.irq.devres import DeviceIrqs
 from asyncirq.irq.domain import IrqDomain
-from asyncirq.irq.flow import handle_edge_irq, handle_level_irq, handle_percpu_devid_irq, handle_simple_irq
+from asyncirq.irq.flow import handle_edge_irq, handle_fasteoi_nmi, handle_level_irq, handle_percpu_devid_irq, handle_simple_irq
 from asyncirq.irq.proc import write_irq_file
 from asyncirq.irq.sim_chip import IrqSim
 from tests.irq.harness import Rig, boot, close_rigs  # noqa: F401
@@ -658,6 +662,216 @@ def hwirq_that_is_not_there(rig: Chips) -> Attempt:
 @refused(0, "pin 3 of IO-APIC-0 needs a PinConfig, not 'high'")
 def pin_without_a_configuration(rig: Chips) -> Attempt:
     return at_once(lambda: rig.pins.create_mapping(3, arg="high"))
+
+
+# request_any_context_irq
+
+
+@refused(ENOTCONN, "the interrupt of new is not connected")
+def request_of_a_device_without_an_interrupt(rig: Chips) -> Attempt:
+    return request(rig, IRQ_NOTCONNECTED)
+
+
+@refused(ENOTCONN, "the interrupt of new is not connected")
+def any_context_request_of_a_device_without_an_interrupt(rig: Chips) -> Attempt:
+    return any_context(rig, IRQ_NOTCONNECTED)
+
+
+def any_context(rig: Chips, irq: int, flags: int = 0, dev_id: object = None) -> Attempt:
+    return lambda task: rig.core.request_any_context_irq(task, irq, rig.handler(), flags, "new", dev_id)
+
+
+@refused(EINVAL, "irq 99 has no descriptor")
+def any_context_request_of_an_unknown_irq(rig: Chips) -> Attempt:
+    return any_context(rig, 99)
+
+
+@refused(ENOSYS, "irq 16 has no controller")
+def any_context_request_without_a_controller(rig: Chips) -> Attempt:
+    return any_context(rig, rig.core.alloc_desc().irq)
+
+
+@refused(EBUSY, "Flags mismatch irq 16. 00000000 (new) vs. 00000080 (old)", "Flags mismatch irq 16. 00000000 (new) vs. 00000080 (old)")
+def any_context_request_of_a_line_that_is_held(rig: Chips) -> Attempt:
+    return any_context(rig, held(rig, S).irq)
+
+
+@refused(EINVAL, "irq 16: a shared handler (new) needs a dev_id")
+def any_context_request_of_a_nested_line_without_a_dev_id(rig: Chips) -> Attempt:
+    desc = sim(rig)
+    desc.nested_thread = True
+    return any_context(rig, desc.irq, S)
+
+
+# non-maskable lines
+
+
+NMI_FLAGS: Final = IRQF_PERCPU | IRQF_NO_AUTOEN
+
+
+def nmi_line(rig: Rig, *also: str, supported: bool = True) -> IrqDesc:
+    """Make a line that can be an NMI."""
+    return rig.line(handle_fasteoi_nmi, IrqSim(flags=IRQCHIP_SUPPORTS_NMI if supported else 0, also=("nmi_setup", *also)))[0]
+
+
+def nmi(rig: Rig, irq: int, flags: int = NMI_FLAGS) -> Attempt:
+    return at_once(lambda: rig.core.request_nmi(irq, rig.handler(), flags, "new", "id"))
+
+
+@refused(ENOTCONN, "the interrupt of new is not connected")
+def nmi_of_a_device_without_an_interrupt(rig: Chips) -> Attempt:
+    return nmi(rig, IRQ_NOTCONNECTED)
+
+
+@refused(EINVAL, "irq 99 has no descriptor")
+def nmi_of_an_unknown_irq(rig: Chips) -> Attempt:
+    return nmi(rig, 99)
+
+
+def bad_nmi_flags(name: str, flags: int) -> None:
+    """Enter the case of an NMI that asks for flags which it cannot have."""
+    text = f"irq 16: new asks for flags {flags:08x}, which an NMI cannot have"
+    CASES.append(Case(name, lambda rig: nmi(rig, nmi_line(rig).irq, flags), EINVAL, text))
+
+
+bad_nmi_flags("nmi_that_is_not_percpu", IRQF_NO_AUTOEN)
+bad_nmi_flags("nmi_that_is_shared", NMI_FLAGS | IRQF_SHARED)
+bad_nmi_flags("nmi_that_goes_along_with_a_suspend", NMI_FLAGS | IRQF_COND_SUSPEND)
+bad_nmi_flags("nmi_that_is_polled", NMI_FLAGS | IRQF_IRQPOLL)
+
+
+@refused(EINVAL, "irq 16 cannot be an NMI of new")
+def nmi_that_starts_by_itself(rig: Chips) -> Attempt:
+    return nmi(rig, nmi_line(rig).irq, IRQF_PERCPU)
+
+
+@refused(EINVAL, "irq 16 cannot be an NMI of new")
+def nmi_of_a_chained_line(rig: Chips) -> Attempt:
+    desc = nmi_line(rig)
+    desc.norequest = True
+    return nmi(rig, desc.irq)
+
+
+@refused(EINVAL, "irq 16 cannot be an NMI of new")
+def nmi_of_a_percpu_devid_line(rig: Chips) -> Attempt:
+    desc = nmi_line(rig)
+    rig.core.set_percpu_devid(desc.irq)
+    return nmi(rig, desc.irq)
+
+
+@refused(EINVAL, "irq 16 cannot be an NMI of new")
+def nmi_that_the_controller_does_not_have(rig: Chips) -> Attempt:
+    return nmi(rig, nmi_line(rig, supported=False).irq)
+
+
+@refused(EINVAL, "irq 16 cannot be an NMI of new")
+def nmi_behind_a_slow_bus(rig: Chips) -> Attempt:
+    return nmi(rig, nmi_line(rig, "bus_lock").irq)
+
+
+@refused(EINVAL, "irq 16 cannot be an NMI of new")
+def nmi_behind_another_controller(rig: Chips) -> Attempt:
+    irq, _ = rig.pin(9, level=True)
+    return nmi(rig, irq)
+
+
+NMI_MISMATCH: Final = "Flags mismatch irq 16. 00090c00 (new) vs. 00000000 (old)"
+
+
+@refused(EBUSY, NMI_MISMATCH, NMI_MISMATCH)
+def nmi_of_a_line_that_is_held(rig: Chips) -> Attempt:
+    desc = nmi_line(rig)
+    rig.request(desc, rig.handler(), None, 0, "old")
+    return nmi(rig, desc.irq)
+
+
+@refused(EINVAL, NMI_SHARED, NMI_SHARED)
+def second_nmi_of_a_line(rig: Chips) -> Attempt:
+    desc = nmi_line(rig)
+    rig.core.request_nmi(desc.irq, rig.handler(), NMI_FLAGS, "old")
+    return nmi(rig, desc.irq)
+
+
+@refused(0, "")
+def nmi_free_of_an_ordinary_line(rig: Chips) -> Attempt:
+    irq = held(rig, 0).irq
+    return at_once(lambda: rig.core.free_nmi(irq, "old"))
+
+
+@refused(EINVAL, "irq 99 has no descriptor")
+def nmi_free_of_an_unknown_irq(rig: Chips) -> Attempt:
+    return at_once(lambda: rig.core.free_nmi(99))
+
+
+# wake-up, and what the chip can be asked
+
+
+def wake(rig: Chips, irq: int, on: bool = True) -> Attempt:
+    return lambda task: rig.core.irq_set_irq_wake(task, irq, on)
+
+
+@refused(EINVAL, "irq 99 has no descriptor")
+def wake_of_an_unknown_irq(rig: Chips) -> Attempt:
+    return wake(rig, 99)
+
+
+@refused(ENXIO, "irq 16 cannot wake the machine")
+def wake_that_the_chip_does_not_have(rig: Chips) -> Attempt:
+    return wake(rig, held(rig, 0).irq)
+
+
+@refused(EINVAL, "irq 16 cannot wake the machine")
+def wake_by_an_nmi(rig: Chips) -> Attempt:
+    desc = nmi_line(rig, "set_wake")
+    rig.core.request_nmi(desc.irq, rig.handler(), NMI_FLAGS, "old")
+    return wake(rig, desc.irq)
+
+
+@refused(EINVAL, "irq 16 is a per-CPU interrupt")
+def wake_by_a_percpu_line(rig: Chips) -> Attempt:
+    return wake(rig, percpu_line(rig).irq)
+
+
+@refused(0, "", "Unbalanced IRQ 16 wake disable")
+def unbalanced_wake_disable(rig: Chips) -> Attempt:
+    return wake(rig, held(rig, 0, "set_wake").irq, False)
+
+
+@refused(EINVAL, "irq 16: no controller can tell state 0")
+def state_that_no_chip_can_tell(rig: Chips) -> Attempt:
+    irq = held(rig, 0).irq
+    return at_once(lambda: rig.core.irq_get_irqchip_state(rig.cpus[0], irq, IRQCHIP_STATE_PENDING))
+
+
+@refused(EINVAL, "irq 16: state 0 could not be set")
+def state_that_no_chip_can_set(rig: Chips) -> Attempt:
+    irq = held(rig, 0).irq
+    return lambda task: rig.core.irq_set_irqchip_state(task, irq, IRQCHIP_STATE_PENDING, True)
+
+
+# a device's own interrupts
+
+
+@refused(ENOENT, "nic does not hold irq 16")
+def release_of_an_interrupt_that_the_device_does_not_hold(rig: Chips) -> Attempt:
+    irq = held(rig, S).irq
+    nic = DeviceIrqs(rig.core, "nic")
+    return lambda task: nic.free_irq(task, irq, "old")
+
+
+@refused(EBUSY, mismatch(0, S), mismatch(0, S))
+def device_request_that_is_refused_is_not_released(rig: Chips) -> Attempt:
+    irq = held(rig, S).irq
+    nic = DeviceIrqs(rig.core, "nic")
+
+    async def attempt(task: Task | None) -> None:
+        try:
+            await nic.request_irq(task, irq, rig.handler(), 0, "new")
+        except UsageError:
+            await nic.release_all(task)
+            raise
+
+    return attempt
 
 
 # --- the test
