@@ -5,7 +5,7 @@ none of this on its way. Time does not pass for them.
 
 * ``irq_disable``, ``irq_enable``: IF changed; ``caller`` is ``local_irq_disable`` and so on for the code's own verbs, ``hardware`` for
   what an interrupt's entry or iret does.
-* ``preempt_disable``, ``preempt_enable``: the whole preempt count left or reached 0.
+* ``preempt_disable``, ``preempt_enable``: the whole preempt count left or reached 0; without its softirq bits on PREEMPT_RT.
 * ``sched_entry_tp``, ``sched_exit_tp``; the exit of a new task's first switch is told too, as ``schedule_tail`` does.
 * ``sched_set_state_tp``: a task set its own state; what a wake-up does to it is none. A wait for a lock that sleeps on PREEMPT_RT
   alone, which Linux does not tell, has the letter ``L``.
@@ -38,9 +38,10 @@ HARDWARE: Final = "hardware"
 
 
 class RvCpu(Cpu):
-    """A CPU that tells of every outermost switch of interrupts and preemption."""
+    """A CPU that tells of every outermost switch of interrupts and preemption; ``counted`` are the bits that keep preemption off."""
 
     __slots__ = ()
+    counted = 0xFFFFFF
 
     @property
     def irqs_off(self) -> bool:
@@ -83,14 +84,15 @@ class RvCpu(Cpu):
 
     @preempt_count.setter
     def preempt_count(self, count: int) -> None:
-        was = _COUNT.__get__(self)
+        counted = self.counted
+        was, off = _COUNT.__get__(self) & counted, count & counted
         trace = self.trace
         assert trace is not None
-        if was and not count:
+        if was and not off:
             trace.preempt_enable(self, _context(was), _comm(self))
         _COUNT.__set__(self, count)
-        if count and not was:
-            trace.preempt_disable(self, _context(count), _comm(self))
+        if off and not was:
+            trace.preempt_disable(self, _context(off), _comm(self))
 
     @property
     def need_resched(self) -> bool:
@@ -182,7 +184,7 @@ def watch(sched: Sched) -> None:
         return
     for cpu in sched.cpus:
         # A class of its own over whatever class the CPU has: other options do the same.
-        cpu.__class__ = type(f"Rv{type(cpu).__name__}", (RvCpu, type(cpu)), {"__slots__": ()})
+        cpu.__class__ = type(f"Rv{type(cpu).__name__}", (RvCpu, type(cpu)), {"__slots__": (), "counted": sched.count_mask})
     sched.__class__ = RvSched
     assert isinstance(sched, RvSched)
     sched._arrived = set()
