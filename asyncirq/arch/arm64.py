@@ -49,6 +49,7 @@ class Arm64(Arch):
 
     def __init__(self, board: Arm64Board, irq: IrqCore, softirq: Softirq) -> None:
         super().__init__(irq, softirq)
+        irq.first_irq = 1
         self.board = board
         debug = irq.flow_trace is not None
         self.entry = Arm64Entry(softirq, board.pes, pseudo_nmi=self.config.pseudo_nmi, debug=debug)

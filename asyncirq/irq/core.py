@@ -59,7 +59,8 @@ class IrqTable:
     ``run_resend``; without it only the hardware can resend. ``arm_spurious_poll(cpu, delay_ns)`` arms a timer whose
     function is ``poll_spurious``; ``msleep(task, ms)`` sleeps. These are set by the machine. ``add_randomness(cpu, desc)``, if
     set, is what each hard interrupt does for the entropy pool once its actions have run. ``alloc_action`` makes an action; a
-    test of an exhausted memory replaces it. ``default_host`` is the domain of numbers that name none, ``wakeup_irqs`` what has
+    test of an exhausted memory replaces it. ``default_host`` is the domain of numbers that name none,
+    ``first_irq`` the least number that is given out unasked, ``wakeup_irqs`` what has
     woken the machine since it was last put to sleep. ``early`` False leaves the descriptors that are there from the start to a
     later ``early_irq_init``.
     """
@@ -87,6 +88,7 @@ class IrqTable:
         self.default_affinity = sched.all_cpus
         self.online_mask = sched.all_cpus
         self.descs: dict[int, IrqDesc] = {}
+        self.first_irq = NR_LEGACY_IRQS
         self.no_irq_chip = NoIrqChip()
         self.dummy_irq_chip = DummyIrqChip()
         self.ack_bad_irq: Callable[[Cpu, int], None] | None = None
@@ -133,13 +135,13 @@ class IrqTable:
         if self.flow_trace is not None:
             self.flow_trace.printk(None, KERN_INFO, text)
 
-    def alloc_desc(self, irq: int = -1, start: int = NR_LEGACY_IRQS) -> IrqDesc:
-        """Make a descriptor: of that number, or of the first free one from ``start``.
+    def alloc_desc(self, irq: int = -1) -> IrqDesc:
+        """Make a descriptor: of that number, or of the first free one from ``first_irq``.
 
         Raises ``UsageError``: EEXIST for one that is taken, EINVAL or ENOSPC past the end of a table of fixed size.
         """
         if irq < 0:
-            irq = start
+            irq = self.first_irq
             while irq in self.descs and irq not in self._unclaimed:
                 irq += 1
         elif irq in self.descs and irq not in self._unclaimed:

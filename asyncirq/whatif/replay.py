@@ -60,12 +60,13 @@ class PhaseResult(msgspec.Struct):
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What all phases of a prediction share: every line of the capture (irq to action names), wiring, first free pid."""
+    """What all phases of a prediction share: every line of the capture (irq to action names), wiring, first free pid, controller."""
 
     lines: dict[int, list[str]]
     wiring: dict[int, Wiring]
     first_pid: int
     cpus: int
+    controller: str = "apic"
 
 
 class Replay:
@@ -75,7 +76,7 @@ class Replay:
         self.phase = phase
         self.target = target
         self.costs = SampledCosts(table, rt=target.config.rt)
-        self.machine = Machine(setting.cpus, target.config, seed=seed, costs=self.costs, check=check)
+        self.machine = Machine(setting.cpus, target.config, controller=setting.controller, seed=seed, costs=self.costs, check=check)
         self.costs.bind(self.machine.engine, self._in_section, self._waits_for_lock)
         if self.machine.trace is None:
             raise InternalError("a replay without a trace")

@@ -25,7 +25,7 @@ from asyncirq.analysis.segments import CostTable, extract_costs
 from asyncirq.errors import UsageError
 from asyncirq.whatif.kernels import guess_release, kernel_name
 from asyncirq.whatif.replay import Setting
-from asyncirq.whatif.wiring import read_wiring
+from asyncirq.whatif.wiring import read_controller, read_wiring
 
 PREAMBLE: Final = "preamble"
 _PIDS: Final = 1000
@@ -82,7 +82,7 @@ def load(path: Path, phases: Sequence[str] = (), release: str | None = None) -> 
         _add_lines(phase, lines)
         if phase.name in chosen and phase.name != PREAMBLE:
             programs.append(PackedPhase(number, phase.name, msgspec.msgpack.encode(phase)))
-    setting = Setting(lines, read_wiring(path, lines), (highest // _PIDS + 1) * _PIDS, capture.cpus)
+    setting = Setting(lines, read_wiring(path, lines), (highest // _PIDS + 1) * _PIDS, capture.cpus, read_controller(path))
     return Source(path, file, programs, notes, table, setting, release or guess_release(meta), meta, metrics, chosen)
 
 
