@@ -16,13 +16,17 @@ import asyncio
 
 import pytest
 
+from asyncirq.machine import DEFAULT_CONTROLLER
 from tests.stories.receiver import SECOND, Rates, Scheme, measure
 
 pytestmark = pytest.mark.usefixtures("every_controller")
 GRID = [(isr, proto) for isr in (5_000, 10_000, 20_000) for proto in (10_000, 20_000, 40_000)]
+CORNERS = [(5_000, 40_000), (20_000, 10_000)]
+"""Of the grid, for the interrupt controllers that are not the default one: where protocol processing is longest and shortest."""
 LOADS = (0.25, 0.55, 0.8, 1.3)
 """Offered rate by r."""
-PACKETS = 12_000
+PACKETS = 6_000
+"""Offered at each point: where the fewest are processed but not none, one packet is 0.5 %."""
 
 
 def closed_form(scheme: Scheme, load: float, isr_ns: int, proto_ns: int) -> float:
@@ -41,17 +45,17 @@ def row(scheme: Scheme, isr_ns: int, proto_ns: int, rates: Rates) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["pio", "dma"])
-def test_throughput_is_the_closed_form_within_one_per_cent(scheme: Scheme) -> None:
+def test_throughput_is_the_closed_form_within_one_per_cent(scheme: Scheme, every_controller: str) -> None:
     async def rows() -> list[str]:
         wrong = []
-        for isr_ns, proto_ns in GRID:
+        for isr_ns, proto_ns in GRID if every_controller == DEFAULT_CONTROLLER else CORNERS:
             for load in LOADS:
                 rate = int(load * SECOND / isr_ns)
                 rates = await measure(scheme, rate, PACKETS * SECOND // rate, isr_ns, proto_ns, warm_ns=2_000_000)
                 text = row(scheme, isr_ns, proto_ns, rates)
                 print(text)
                 expected = closed_form(scheme, rates.load, isr_ns, proto_ns)
-                if abs(rates.per_second - expected) > max(0.01 * expected, 2 * SECOND / rates.ns):
+                if abs(rates.per_second - expected) > 0.01 * expected:
                     wrong.append(text)
                 if scheme == "dma":
                     # What is left for other work is r / (lambda + r): the rest is interrupts.
@@ -62,6 +66,7 @@ def test_throughput_is_the_closed_form_within_one_per_cent(scheme: Scheme) -> No
     assert asyncio.run(rows()) == []
 
 
+@pytest.mark.controllers("apic")
 def test_the_published_points() -> None:
     # T_ISR 10 us, T_proto 20 us: what an independent simulation of the same closed forms gave, at the nominal rates.
     published: tuple[tuple[Scheme, dict[int, int]], ...] = (
