@@ -17,6 +17,7 @@ Linux: kernel/softirq.c, include/linux/interrupt.h.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from asyncirq.bottom_half.callback_wait import CallbackWait, name_of
@@ -27,28 +28,39 @@ from asyncirq.sched.preempt import in_interrupt
 from asyncirq.sched.task import Task
 
 TaskletFn = Callable[[Cpu, "Tasklet"], Coroutine[Any, Any, None]]
+DataFn = Callable[[Cpu, Any], Coroutine[Any, Any, None]]
 BhWorkFn = Callable[[Cpu, bool], Coroutine[Any, Any, None]]
 
 
 class Tasklet:
     """One tasklet: ``async def callback(cpu, tasklet)`` and its state.
 
-    ``scheduled`` and ``running`` are Linux's SCHED and RUN bits; it is disabled while ``count`` is not 0.
+    ``scheduled`` and ``running`` are Linux's SCHED and RUN bits; it is disabled while ``count`` is not 0. The older form
+    ``Tasklet.with_data(func, data, name)`` calls ``async def func(cpu, data)``.
     """
 
     __slots__ = ("callback", "callback_name", "count", "name", "running", "scheduled", "waits")
 
-    def __init__(self, callback: TaskletFn, name: str) -> None:
+    def __init__(self, callback: TaskletFn, name: str, callback_name: str = "") -> None:
         self.callback = callback
-        self.callback_name = name_of(callback)
+        self.callback_name = callback_name or name_of(callback)
         self.name = name
         self.scheduled = False
         self.running = False
         self.count = 0
         self.waits: CallbackWait | None = None
 
+    @classmethod
+    def with_data(cls, func: DataFn, data: object, name: str) -> Tasklet:
+        """Return a tasklet of which the function is given ``data``, not the tasklet. Linux: tasklet_init()."""
+        return cls(partial(_call_with, func, data), name, name_of(func))
+
     def __repr__(self) -> str:
         return f"<Tasklet {self.name}>"
+
+
+def _call_with(func: DataFn, data: object, cpu: Cpu, tasklet: Tasklet) -> Coroutine[Any, Any, None]:
+    return func(cpu, data)
 
 
 class Tasklets:
@@ -111,7 +123,7 @@ class Tasklets:
     async def tasklet_disable(self, task: Task, tasklet: Tasklet) -> None:
         """Keep a tasklet from starting, and sleep until it does not run."""
         self.tasklet_disable_nosync(tasklet)
-        await self._unlock_wait(task, tasklet)
+        await self.tasklet_unlock_wait(task, tasklet)
 
     async def tasklet_disable_in_atomic(self, cpu: Cpu, tasklet: Tasklet) -> None:
         """Keep a tasklet from starting, and spin until it does not run."""
@@ -141,7 +153,7 @@ class Tasklets:
             await self._waits(tasklet).sleep(task, f"tasklet {tasklet.name}", lambda: not tasklet.scheduled)
         # SCHED is held meanwhile, so that nobody schedules it between the two waits.
         tasklet.scheduled = True
-        await self._unlock_wait(task, tasklet)
+        await self.tasklet_unlock_wait(task, tasklet)
         tasklet.scheduled = False
         waits = tasklet.waits
         if waits is not None and waits.anyone:
@@ -149,7 +161,8 @@ class Tasklets:
             await waits.wake(cpu)
             await task.preempt_enable()
 
-    async def _unlock_wait(self, task: Task, tasklet: Tasklet) -> None:
+    async def tasklet_unlock_wait(self, task: Task, tasklet: Tasklet) -> None:
+        """Sleep until a tasklet does not run; it may be scheduled, or start again right after."""
         if tasklet.running:
             await self._waits(tasklet).sleep(task, f"tasklet {tasklet.name}", lambda: not tasklet.running)
 

@@ -90,6 +90,51 @@ def test_TASK_03_reschedule_itself() -> None:
     assert runs == 12
 
 
+def test_S0_125_function_and_data_or_callback() -> None:
+    m = Scene()
+
+    async def with_data(cpu: Cpu, data: str) -> None:
+        m.note(f"data {data}")
+
+    async def with_tasklet(cpu: Cpu, tasklet: Tasklet) -> None:
+        m.note(f"tasklet {tasklet.name}")
+
+    one, other, new = (*(Tasklet.with_data(with_data, data, data) for data in ("rx", "tx")), Tasklet(with_tasklet, "new"))
+
+    async def handler(cpu: Cpu) -> None:
+        for tasklet in (one, other, new, one):
+            await m.tasklets.tasklet_schedule(cpu, tasklet)
+
+    m.irq_at(1000, handler)
+    m.play(2000)
+    assert m.log == [(1000, "data rx"), (1000, "data tx"), (1000, "tasklet new")]
+    assert m.events("tasklet_entry") == [
+        (1000, "tasklet_entry", "rx", "with_data"),
+        (1000, "tasklet_entry", "tx", "with_data"),
+        (1000, "tasklet_entry", "new", "with_tasklet"),
+    ]
+
+
+def test_unlock_wait_waits_for_the_run_and_not_for_the_next() -> None:
+    m = Scene(2)
+    a = m.tasklet("A", ns=1000)
+
+    async def handler(cpu: Cpu) -> None:
+        await m.tasklets.tasklet_schedule(cpu, a)
+
+    async def waits(task: Task) -> None:
+        await m.tasklets.tasklet_unlock_wait(task, a)
+        m.note("not running")
+        await task.spend(500)
+        await m.tasklets.tasklet_unlock_wait(task, a)
+        m.note("not running any more")
+
+    m.start(waits, "waits", cpu=1)
+    m.irq_at(100, handler, cpu=0)
+    m.play(2000)
+    assert m.log == [(0, "not running"), (100, "A0"), (1100, "A0 ends"), (1100, "not running any more")]
+
+
 def test_TASK_04_runs_where_scheduled() -> None:
     m = Scene(2)
     a = m.tasklet("A")
