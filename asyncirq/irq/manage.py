@@ -257,12 +257,13 @@ class IrqCore(NmiTable):
     async def irq_set_affinity(self, context: Context, irq: int, mask: int) -> None:
         """Let a line interrupt only CPUs of ``mask``; where only the interrupt itself can move, with the next one.
 
-        Raises ``UsageError`` EINVAL for a mask without an online CPU or a line that cannot move, ENOSPC without a vector.
+        NOBALANCING keeps user space away, not the line's own driver. Raises ``UsageError`` EINVAL for a mask without an online
+        CPU or a line that cannot move, ENOSPC without a vector.
         """
         desc = self.desc(irq)
         if not mask & self.online_mask:
             raise UsageError(f"irq {irq}: affinity {mask:#x} names no online CPU", EINVAL)
-        if desc.percpu or desc.nobalancing:
+        if desc.percpu:
             raise UsageError(f"irq {irq} cannot be moved", EINVAL)
         cpu, was_off = self.enter(context)
         error = affinity.set_affinity(cpu, desc, mask)

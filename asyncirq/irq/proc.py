@@ -196,6 +196,6 @@ async def write_irq_file(core: IrqCore, context: Context, irq: int, file: str, t
     if file not in ("smp_affinity", "smp_affinity_list"):
         raise UsageError(f"/proc/irq/{irq}/{file} cannot be written", 13)
     desc = core.desc(irq)
-    if not desc.chip.has_set_affinity or desc.nobalancing or desc.managed:
+    if not desc.chip.has_set_affinity or desc.nobalancing or desc.percpu or desc.managed:
         raise UsageError(f"irq {irq} cannot be moved", 5)
     await core.irq_set_affinity(context, irq, parse_mask(text) if file == "smp_affinity" else parse_list(text))

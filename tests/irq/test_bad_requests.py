@@ -22,6 +22,7 @@ from asyncirq.irq.desc import (
     IRQF_IRQPOLL,
     IRQF_NO_AUTOEN,
     IRQF_NO_SUSPEND,
+    IRQF_NOBALANCING,
     IRQF_ONESHOT,
     IRQF_PERCPU,
     IRQF_PROBE_SHARED,
@@ -625,6 +626,16 @@ def proc_mask_of_a_managed_line(rig: Chips) -> Attempt:
     irq = pin(rig)
     rig.core.desc(irq).managed = True
     return write(rig, irq, "smp_affinity", "2")
+
+
+@refused(EIO, "irq 16 cannot be moved")
+def proc_mask_of_a_percpu_line(rig: Chips) -> Attempt:
+    return write(rig, held(rig, IRQF_PERCPU, "set_affinity").irq, "smp_affinity", "2")
+
+
+@refused(EIO, "irq 16 cannot be moved")
+def proc_mask_of_a_line_that_is_not_balanced(rig: Chips) -> Attempt:
+    return write(rig, held(rig, IRQF_NOBALANCING, "set_affinity").irq, "smp_affinity", "2")
 
 
 # descriptors and domains
