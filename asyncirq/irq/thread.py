@@ -18,7 +18,7 @@ from asyncirq.errors import AsyncIrqError, KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.desc import IRQ_HANDLED, IRQ_NONE, IRQ_WAKE_THREAD, IRQF_NO_THREAD, IRQF_ONESHOT, IRQF_PERCPU, IrqAction, IrqDesc
 from asyncirq.irq.handle import follow_affinity, irq_wake_thread
-from asyncirq.irq.spurious import stall_in_progress
+from asyncirq.irq.spurious import note_interrupt, stall_in_progress
 from asyncirq.irq.state import unmask_threaded_irq
 from asyncirq.locking.completion import Completion
 from asyncirq.sched.task import SCHED_FIFO, SCHED_NORMAL, TASK_INTERRUPTIBLE, TASK_RUNNING, TASK_UNINTERRUPTIBLE, Task
@@ -311,7 +311,7 @@ async def nested_primary_handler(cpu: Cpu, irq: int, dev_id: object) -> int:
 
 
 async def handle_nested_irq(task: Task, desc: IrqDesc) -> None:
-    """Run the thread functions of a demultiplexed line here, in the parent's thread. Linux: kernel/irq/chip.c."""
+    """Run the thread functions of a demultiplexed line here, in the parent's thread, and judge them. Linux: kernel/irq/chip.c."""
     desc.replay = desc.waiting = False
     if desc.action is None or desc.disabled:
         desc.pending = True
@@ -325,4 +325,8 @@ async def handle_nested_irq(task: Task, desc: IrqDesc) -> None:
         assert action.thread_fn is not None
         ret |= await action.thread_fn(task, desc.irq, action.dev_id)
         action = action.next
+    if (ret != IRQ_HANDLED or desc.irqs_unhandled or desc.core.judge_all) and not desc.no_debug:
+        cpu = task.preempt_disable()
+        await note_interrupt(cpu, desc, ret)
+        await task.preempt_enable()
     await _thread_done(desc, task)
