@@ -192,9 +192,11 @@ def set_trigger(cpu: Cpu, desc: IrqDesc, kind: int) -> int:
     chip = desc.chip
     if not chip.has_set_type:
         return 0
-    masked_here = bool(chip.flags & IRQCHIP_SET_TYPE_MASKED) and not desc.masked
-    if masked_here:
+    unmask = False
+    if chip.flags & IRQCHIP_SET_TYPE_MASKED:
         mask_irq(cpu, desc)
+        # Also where somebody else had masked it, as in Linux.
+        unmask = not desc.disabled
     kind &= IRQ_TYPE_SENSE_MASK
     note(cpu, desc, f"set_type {kind}")
     error = chip.irq_set_type(cpu, desc.data, kind)
@@ -206,7 +208,7 @@ def set_trigger(cpu: Cpu, desc: IrqDesc, kind: int) -> int:
         desc.level = bool(kind & IRQ_TYPE_LEVEL_MASK)
     else:
         desc.core.printk(cpu, 3, f"Setting trigger mode {kind} for irq {desc.irq} failed")
-    if masked_here and not desc.disabled:
+    if unmask:
         unmask_irq(cpu, desc)
     return error
 
