@@ -8,8 +8,9 @@ rule                     what it says
 ======================== ==============================================================================================
 depth                    the depth is what the drivers' calls add up to, and the line is disabled exactly above 0
 disabled line ran        from the return of ``disable_irq`` to the next ``enable_irq`` no handler and no thread runs
-masked line ran          a one-shot level line is masked while it is handled, and not handled while a thread of it is due,
-                         unless the driver unmasked it: by ``disable_irq_nosync`` and ``enable_irq``
+masked line ran          no handler is entered while its line is masked, but where the flow itself has masked it for this
+                         run: a level flow always, the flow with EOI for one-shot lines; nor while a one-shot thread of
+                         the line is due, unless the driver unmasked it: by ``disable_irq_nosync`` and ``enable_irq``
 run without an arrival   each run has an interrupt of its own, or stands for all that came while the last one ran
 lost interrupt           once everything is quiet and enabled, no device waits to be served
 wake unaccounted         ``threads_active`` counts the woken threads, every wake is followed by a run, and none is left over
@@ -167,9 +168,10 @@ class Wire:
             self.reruns += 1
         else:
             raise broken("run without an arrival", f"{self.name} at {self.scene.m.now} ns")
+        masks = self._flow is flow.handle_level_irq or (self._flow is flow.handle_fasteoi_irq and desc.oneshot)
+        if desc.masked is not masks:
+            raise broken("masked line ran", f"{self.name} is {'' if desc.masked else 'not '}masked at {self.scene.m.now} ns")
         if self.level and desc.oneshot:
-            if not desc.masked:
-                raise broken("masked line ran", f"{self.name} is not masked at {self.scene.m.now} ns")
             due = [device.name for device in self.devices if device.due and device.action in desc.actions()]
             unmasked, self.unmasked = self.unmasked, False
             if due and not unmasked:

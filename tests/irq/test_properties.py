@@ -119,6 +119,10 @@ def oneshot_line_is_not_masked(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(flow, "mask_irq", lambda cpu, desc: 0)
 
 
+def edge_is_handled_again_while_it_is_masked(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(flow, "unmask_irq", lambda cpu, desc: state.unmask_irq(cpu, desc) if desc.level else 0)
+
+
 def woken_thread_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
     right = handle.irq_wake_thread
 
@@ -137,6 +141,25 @@ def pending_is_not_cleared(patch: pytest.MonkeyPatch) -> None:
         desc.pending = not desc.level
         return result
 
+    patch.setattr(flow, "handle_irq_event", wrong)
+
+
+def every_edge_that_came_meanwhile_is_handled(patch: pytest.MonkeyPatch) -> None:
+    right = handle.handle_irq_event
+    owed: dict[int, int] = {}
+
+    def count(cpu: Cpu, desc: IrqDesc) -> int:
+        owed[desc.irq] = owed.get(desc.irq, 0) + desc.inprogress
+        return state.mask_ack_irq(cpu, desc)
+
+    async def wrong(cpu: Cpu, desc: IrqDesc, cost: int = 0) -> int:
+        result = await right(cpu, desc, cost)
+        if owed.get(desc.irq, 0) > 0:
+            owed[desc.irq] -= 1
+            desc.pending = True
+        return result
+
+    patch.setattr(flow, "mask_ack_irq", count)
     patch.setattr(flow, "handle_irq_event", wrong)
 
 
@@ -206,6 +229,7 @@ def move_does_not_reach_the_chip(patch: pytest.MonkeyPatch) -> None:
         (disabled_line_is_handled, "disabled line ran"),
         (disable_does_not_wait, "disabled line ran"),
         (oneshot_line_is_not_masked, "masked line ran"),
+        (edge_is_handled_again_while_it_is_masked, "masked line ran"),
         (woken_thread_is_not_waited_for, "masked line ran"),
         (pending_is_not_cleared, "run without an arrival"),
         (thread_does_not_unmask, "lost interrupt"),
@@ -220,6 +244,13 @@ def test_planted_mistake_is_found(plant: Plant, rule: str, monkeypatch: pytest.M
     plant(monkeypatch)
     with pytest.raises(Broken, match=f"^{rule}: "):
         search(plans())
+
+
+def test_planted_second_run_for_two_edges_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run once more for each of the edges that came while the first was handled: they are one."""
+    every_edge_that_came_meanwhile_is_handled(monkeypatch)
+    with pytest.raises(Broken, match="^run without an arrival: "):
+        search(chases())
 
 
 def test_planted_loss_of_an_edge_in_progress_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
