@@ -25,8 +25,9 @@ from asyncirq.entry.path import Path
 from asyncirq.entry.stacks import Call, Stacks, call, ret
 from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
+from asyncirq.hw.gate import ist_field
 from asyncirq.hw.idt import Gate, Idt
-from asyncirq.hw.tss import IST_INDEX_NMI, ist_field
+from asyncirq.hw.tss import IST_INDEX_NMI
 from asyncirq.irq.desc import IrqDesc
 from asyncirq.sched.idle import Idle
 from asyncirq.sched.preempt import HARDIRQ_MASK, HARDIRQ_OFFSET, NMI_MASK

@@ -24,7 +24,7 @@ from asyncirq.entry.kinds import EXCEPTIONS
 from asyncirq.entry.platform_ops import PlatformOps
 from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.cpu import Cpu
-from asyncirq.hw.gate import DPL_KERNEL, DPL_USER, INTERRUPT_GATE, TASK_GATE, TRAP_GATE, VECTORS
+from asyncirq.hw.gate import DPL_KERNEL, DPL_USER, INTERRUPT_GATE, TASK_GATE, TRAP_GATE, VECTORS, ist_field
 from asyncirq.hw.idt import READ_ONLY_ALIAS, Gate, Handler, Idt
 from asyncirq.hw.pt_regs import KERNEL32_CS, KERNEL_CS
 from asyncirq.hw.trapnr import (
@@ -40,7 +40,7 @@ from asyncirq.hw.trapnr import (
     X86_TRAP_PF,
     X86_TRAP_VC,
 )
-from asyncirq.hw.tss import IST_INDEX_DB, IST_INDEX_DF, IST_INDEX_MCE, IST_INDEX_NMI, IST_INDEX_VC, ist_field
+from asyncirq.hw.tss import IST_INDEX_DB, IST_INDEX_DF, IST_INDEX_MCE, IST_INDEX_NMI, IST_INDEX_VC
 
 ENTRY_TEXT: Final = 0xFFFF_FFFF_8200_0000
 """The address of the entry code: an entry of its own every 64 bytes, in the order of the vectors."""

@@ -25,11 +25,12 @@ from asyncirq.entry.path import USER_STACK, Entered, Path, frame_image
 from asyncirq.entry.stacks import Stacks
 from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu, Thread
+from asyncirq.hw.gate import ist_field
 from asyncirq.hw.idt import Gate
 from asyncirq.hw.pt_regs import NO_SYSCALL, HardwareFrame, PtRegs
 from asyncirq.hw.stack import WORD, Stack
 from asyncirq.hw.system_regs import Raised
-from asyncirq.hw.tss import IST_INDEX_DB, ist_field
+from asyncirq.hw.tss import IST_INDEX_DB
 from asyncirq.sched.task import Task
 
 Kind = Literal["irq", "simple", "exception", "paranoid", "nmi"]

@@ -32,6 +32,7 @@ VECTORS: Final = 256
 DPL_KERNEL: Final = 0
 DPL_USER: Final = 3
 IST_COUNT: Final = 7
+"""Stacks that a CPU's table holds; Linux uses up to five of them."""
 
 
 class GateDescriptor(msgspec.Struct, frozen=True):
@@ -110,8 +111,12 @@ def task_gate(gdt_index: int) -> GateDescriptor:
 def ist_field(stack: int, bits: int = 64, zero_based: bool = True) -> int:
     """Return the IST field for the stack that a kernel's table names: its index from 0, or before 5.2 the field itself.
 
-    0 in the field means no stack of its own, so index 0 is field 1. A 32-bit gate has no such field: always 0.
+    0 in the field means no stack of its own, so index 0 is field 1. A 32-bit gate has no such field: always 0. Raises ``UsageError``
+    for a stack that the CPU's table does not have.
     """
+    first = 0 if zero_based else 1
+    if not first <= stack < first + IST_COUNT:
+        raise UsageError(f"there is no interrupt stack {stack}: the table has {IST_COUNT}, {first} to {first + IST_COUNT - 1}")
     return 0 if bits == 32 else stack + zero_based
 
 

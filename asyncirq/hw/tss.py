@@ -14,24 +14,16 @@ from __future__ import annotations
 from typing import Final
 
 from asyncirq.errors import UsageError
+from asyncirq.hw.gate import IST_COUNT, ist_field
 from asyncirq.hw.stack import Stack
 
-IST_COUNT: Final = 7
-"""Entries of the table; Linux uses up to five of them."""
 IST_INDEX_DF: Final = 0
 IST_INDEX_NMI: Final = 1
 IST_INDEX_DB: Final = 2
 IST_INDEX_MCE: Final = 3
 IST_INDEX_VC: Final = 4
 IST_NAMES: Final = ("#DF", "NMI", "#DB", "#MC", "#VC")
-"""The stacks of the table by index, as Linux's oops names them."""
-
-
-def ist_field(index: int) -> int:
-    """Return what a gate's IST field holds for an index of Linux's. Raises ``UsageError`` for an index that the table does not have."""
-    if not 0 <= index < IST_COUNT:
-        raise UsageError(f"there is no interrupt stack {index}: the table has {IST_COUNT}, 0 to {IST_COUNT - 1}")
-    return index + 1
+"""The stacks of the table by index, as Linux's oops names them; it has room for ``gate.IST_COUNT``."""
 
 
 class Tss:

@@ -96,6 +96,9 @@ def test_S0_17_ist_index_off_by_one() -> None:
     assert [ist_field(stack, bits=32) for stack in (nmi, double_fault)] == [0, 0]
     # Before 5.2 the table named the field itself.
     assert [ist_field(stack, zero_based=False) for stack in (2, 1)] == [2, 1]
+    for stack, zero_based, room in ((7, True, "0 to 6"), (-1, True, "0 to 6"), (0, False, "1 to 7"), (8, False, "1 to 7")):
+        with pytest.raises(UsageError, match=f"^there is no interrupt stack {stack}: the table has 7, {room}$"):
+            ist_field(stack, zero_based=zero_based)
     assert ist_gate(ADDRESS, ist_field(nmi)).encode(2) >> 32 & 7 == 2
 
 

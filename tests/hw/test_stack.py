@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncirq.errors import UsageError
+from asyncirq.hw.gate import ist_field
 from asyncirq.hw.pt_regs import HardwareFrame
 from asyncirq.hw.stack import Stack
-from asyncirq.hw.tss import IST_NAMES, Tss, ist_field
+from asyncirq.hw.tss import IST_NAMES, Tss
 
 
 def test_a_push_writes_below_and_a_pop_leaves_the_memory_alone() -> None:
