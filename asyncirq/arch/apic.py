@@ -17,7 +17,7 @@ from asyncirq.entry.nmi_watchdog import NmiWatchdog
 from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.apic_message import EXTINT, INIT, STARTUP, ApicMessage
 from asyncirq.hw.cpu import Cpu
-from asyncirq.hw.lapic_lvt import LINT0, MODE_SHIFT
+from asyncirq.hw.lapic_lvt import LINT0, LINT1, MODE_SHIFT
 from asyncirq.irq.ipi import Ipi
 from asyncirq.irq.manage import IrqCore
 from asyncirq.irq.spread import create_affinity_masks
@@ -66,6 +66,7 @@ class ApicArch(X86):
         self.vectors.assign_system_vectors()
         self.setup_cascade(acpi_ioapic=True, of_ioapic=False)
         self.init_irq_context()
+        self.apics.setup(self.cpus[0])
         for cpu in self.cpus[1:]:
             self._wake_secondary(cpu)
 
@@ -86,6 +87,12 @@ class ApicArch(X86):
         if cpu.lapic.startup.take() != (True, START_PAGE):
             raise KernelBug(f"smpboot: do_boot_cpu failed(-1) to wakeup {cpu.name}")
         self.board.enable(cpu.lapic)
+        self.apics.setup(cpu)
+
+    def _system_error(self) -> None:
+        lvt = self.board.lapics[0].lvt
+        lvt.set_pin(LINT1, True)
+        lvt.set_pin(LINT1, False)
 
     def setup_timer(self, cpu: Cpu) -> None:
         """Let the local timer of a CPU interrupt it."""
@@ -124,7 +131,7 @@ class ApicArch(X86):
         """
         irq = self.legacy.create_mapping(line, irq=line)
         self.vectors.assign_legacy(line, self.irq.desc(irq))
-        self.board.write(self.board.lapics[0], LINT0, EXTINT << MODE_SHIFT)
+        self.board.lapics[0].regs.put(LINT0, EXTINT << MODE_SHIFT)
         return irq
 
     def alloc_msi(self, name: str) -> ApicMsi:

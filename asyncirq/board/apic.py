@@ -101,18 +101,11 @@ class ApicBoard(Board):
         """Switch a local APIC on, in the mode that this board needs: firmware for the boot CPU, each other CPU for itself."""
         if self.x2apic:
             lapic.regs.set_base(lapic.regs.apic_base | regs.BASE_EN | regs.BASE_EXTD)
-        self.write(lapic, regs.SPIV, regs.SPIV_ENABLE | SPURIOUS_VECTOR)
-
-    def write(self, lapic: Lapic, offset: int, value: int) -> None:
-        """Write a local APIC register through the window of the mode that it is in."""
-        if self.x2apic:
-            lapic.regs.wrmsr(regs.MSR_X2APIC + (offset >> 4), value)
-        else:
-            lapic.write(offset, value)
+        lapic.regs.put(regs.SPIV, regs.SPIV_ENABLE | SPURIOUS_VECTOR)
 
     def setup_timer(self, cpu: Cpu, vector: int) -> None:
         """Put the local timer of a CPU into TSC-deadline mode; the TSC counts nanoseconds."""
-        self.write(cpu.lapic, TIMER, TSC_DEADLINE | vector)
+        cpu.lapic.regs.put(TIMER, TSC_DEADLINE | vector)
 
     def program_timer(self, cpu: Cpu, when_ns: int | None) -> None:
         """Have the local timer of a CPU fire once at ``when_ns``, at once if that is past; None stops it."""

@@ -67,8 +67,8 @@ class PlatformVectors:
         await entry.enter_system(cpu, vector)
         if trace is not None:
             trace.error_apic_entry(cpu, vector)
-        cpu.lapic.write(ESR, 0)
-        status = cpu.lapic.read(ESR)
+        cpu.lapic.regs.put(ESR, 0)
+        status = cpu.lapic.regs.get(ESR)
         if trace is not None:
             what = " : ".join(text for bit, text in enumerate(ESR_BITS) if status >> bit & 1)
             trace.printk(cpu, KERN_DEBUG, f"APIC error on CPU{cpu.id}: {status:02x}" + (f" : {what}" if what else ""))

@@ -146,6 +146,19 @@ class LapicRegisters:
             self.ldr = self._x2apic_ldr() if self.x2apic else 0
         self._lapic.mode_changed()
 
+    # --- bus: the window that is open
+
+    def get(self, offset: int) -> int:
+        """Read a register through the window of the mode that the APIC is in, as a kernel does that has looked. Linux: apic_read()."""
+        return self.rdmsr(MSR_X2APIC + (offset >> 4)) if self.x2apic else self.mmio_read(offset)
+
+    def put(self, offset: int, value: int) -> None:
+        """Write a register in the same way. Linux: apic_write()."""
+        if self.x2apic:
+            self.wrmsr(MSR_X2APIC + (offset >> 4), value)
+        else:
+            self.mmio_write(offset, value)
+
     # --- bus: the memory page
 
     def mmio_read(self, offset: int, width: int = 4) -> int:

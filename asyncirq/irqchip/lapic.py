@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from asyncirq.hw.cpu import Cpu
+from asyncirq.hw.lapic_lvt import CMCI, ERROR, LINT1, MASKED, MODE_SHIFT, THERMAL
 from asyncirq.hw.lapic_regs import SPIV, SPIV_ENABLE, TPR
 
 SPURIOUS_APIC_VECTOR: Final = 0xFF
 NMI_MODE: Final = 4
+LOCAL_SOURCES: Final = ((ERROR, 0xFE), (THERMAL, 0xFA), (CMCI, 0xF9))
+"""The entries of the local vector table that always interrupt: ERROR_APIC_VECTOR, THERMAL_APIC_VECTOR, THRESHOLD_APIC_VECTOR."""
 
 
 class LocalApics:
@@ -22,9 +25,17 @@ class LocalApics:
         self.cpus = cpus
 
     def setup(self, cpu: Cpu) -> None:
-        """Switch a CPU's local APIC on: every priority accepted, spurious vector 0xFF. Linux: setup_local_APIC()."""
-        cpu.lapic.write(TPR, 0)
-        cpu.lapic.write(SPIV, SPIV_ENABLE | SPURIOUS_APIC_VECTOR)
+        """Switch a CPU's local APIC on: every priority accepted, spurious vector 0xFF, each local source with its vector, NMIs of the
+        board on the boot CPU's LINT1. The timer and the performance counters are unmasked by who uses them.
+
+        Linux: setup_local_APIC(), end_local_APIC_setup() with lapic_setup_esr(), intel_init_thermal(), intel_init_cmci().
+        """
+        regs = cpu.lapic.regs
+        regs.put(TPR, 0)
+        regs.put(SPIV, SPIV_ENABLE | SPURIOUS_APIC_VECTOR)
+        for source, vector in LOCAL_SOURCES:
+            regs.put(source, vector)
+        regs.put(LINT1, NMI_MODE << MODE_SHIFT | (MASKED if cpu.id else 0))
 
     def eoi(self, cpu: Cpu, irq: int = 0) -> None:
         """End the interrupt in service; fits as ``IrqCore.ack_bad_irq``."""

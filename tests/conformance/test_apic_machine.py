@@ -247,7 +247,7 @@ def test_a_line_of_the_8259_behind_the_apics(extint_pin: int | None) -> None:
             assert isinstance(arch, ApicArch)
             irq = arch.make_8259a_irq(3)
             if extint_pin is not None:
-                board.write(board.lapics[0], 0x350, 0x1_0000)
+                board.lapics[0].regs.put(0x350, 0x1_0000)
                 board.ioapic.write(0x00, 0x10)
                 board.ioapic.write(0x10, 0x700)
             await m.irq.request_irq(None, irq, handled, 0, "serial")

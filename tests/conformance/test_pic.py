@@ -37,7 +37,7 @@ def pulse(pair: I8259Pair, line: int) -> None:
 
 def virtual_wire(board: ApicBoard) -> None:
     """Let line 0 of the 8259 reach the boot CPU through LINT0."""
-    board.write(board.lapics[0], LINT0, EXTINT << MODE_SHIFT)
+    board.lapics[0].regs.put(LINT0, EXTINT << MODE_SHIFT)
     board.pic.write(0x21, 0xFE)
 
 
