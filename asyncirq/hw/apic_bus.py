@@ -5,8 +5,8 @@ Delivery is synchronous. A sender that models the time of the bus (the IO-APIC) 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from asyncirq.errors import UsageError
 from asyncirq.hw.apic_message import BROADCAST, LOWEST_PRIORITY, XAPIC_BROADCAST, ApicMessage
@@ -16,17 +16,22 @@ if TYPE_CHECKING:
     from asyncirq.hw.lapic import Lapic
     from asyncirq.trace.recorder import Recorder
 
+SPIV_FOCUS_DISABLED: Final = 1 << 9
+"""In the spurious-vector register: this APIC claims no vector as the focus processor."""
+
 
 class ApicBus:
     """The bus that joins local APICs and IO-APICs; both attach themselves when they are made.
 
     ``balance`` decides ties of the lowest-priority arbitration: False gives them to the APIC attached first (what
-    chipsets do), True to the one that won least often so far (what KVM does).
+    chipsets do), True to the one that won least often so far (what KVM does). ``focus`` says that the APICs look for a focus
+    processor first, as those of the Pentium and the P6 do; later ones do not.
     """
 
-    def __init__(self, lapics: Iterable[Lapic] = (), trace: Recorder | None = None, balance: bool = False) -> None:
+    def __init__(self, lapics: Iterable[Lapic] = (), trace: Recorder | None = None, balance: bool = False, focus: bool = False) -> None:
         self.trace = trace
         self.balance = balance
+        self.focus = focus
         self.lapics: list[Lapic] = []
         self.ioapics: list[IoApic] = []
         self.undelivered = 0
@@ -55,11 +60,16 @@ class ApicBus:
                 self._ids.setdefault(lapic.regs.id, []).append(lapic)
         return self._ids.get(apic_id, [])
 
-    def arbitrate(self, targets: Iterable[Lapic]) -> Lapic | None:
-        """Return the APIC with the lowest arbitration priority among those that are enabled, None when none is.
+    def arbitrate(self, targets: Sequence[Lapic], vector: int) -> Lapic | None:
+        """Return the APIC that a lowest-priority message goes to, None when none of those addressed is enabled.
 
-        Model: the focus processor of old Pentiums (a CPU that already serves the vector keeps it) is left out.
+        It is the one with the lowest arbitration priority; with ``focus`` the one that serves the vector or has it pending comes
+        before, whatever its priority, unless software switched that off on it.
         """
+        if self.focus:
+            for lapic in targets:
+                if lapic.enabled and not lapic.regs.spiv & SPIV_FOCUS_DISABLED and (lapic.irr | lapic.isr) >> vector & 1:
+                    return lapic
         best: Lapic | None = None
         best_key = (0, 0)
         for lapic in targets:
@@ -104,7 +114,7 @@ class ApicBus:
         if len(targets) == 1:
             accepted = int(targets[0].accept(message))
         elif message.delivery_mode == LOWEST_PRIORITY:
-            winner = self.arbitrate(targets)
+            winner = self.arbitrate(targets, message.vector)
             accepted = int(winner is not None and winner.accept(message))
         else:
             accepted = 0

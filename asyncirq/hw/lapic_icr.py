@@ -72,7 +72,7 @@ class Icr:
             return int(lapic.accept(message))
         others = [other for other in lapic.bus.targets(BROADCAST, False) if other is not lapic]
         if mode == LOWEST_PRIORITY:
-            winner = lapic.bus.arbitrate(others)
+            winner = lapic.bus.arbitrate(others, message.vector)
             return int(winner is not None and winner.accept(message))
         return sum(other.accept(message) for other in others)
 

@@ -100,6 +100,39 @@ def test_ties_go_to_the_first_or_are_balanced(balance: bool, winners: list[int])
     assert won == winners
 
 
+@pytest.mark.parametrize(
+    ("focus", "spiv", "winner"),
+    [(True, 0x1FF, 1), (True, 0x3FF, 0), (False, 0x1FF, 0)],
+    ids=["focus", "switched off by software", "an APIC that has none"],
+)
+@pytest.mark.parametrize("in_service", [False, True], ids=["pending", "in service"])
+def test_the_focus_processor_keeps_its_vector(focus: bool, spiv: int, winner: int, in_service: bool) -> None:
+    """CPU 1 has the vector and the higher priority: it wins as the focus processor alone."""
+    engine = Engine()
+    bus = ApicBus(focus=focus)
+    lapics = [Lapic(engine, cpu_id, None, bus) for cpu_id in range(3)]
+    for lapic in lapics:
+        lapic.write(SPIV, spiv)
+    lapics[1].accept(message(0x60))
+    if in_service:
+        assert lapics[1].inta()[0] == 0x60
+    assert bus.deliver(message(0x60, LOWEST_PRIORITY, dest=BROADCAST)) == 1
+    assert [lapic.irr | lapic.isr for lapic in lapics] == [bits(0x60) if n in (1, winner) else 0 for n in range(3)]
+    assert lapics[1].coalesced_total == (winner == 1 and not in_service)
+    # Another vector has no focus: the least busy CPU gets it.
+    assert bus.deliver(message(0x70, LOWEST_PRIORITY, dest=BROADCAST)) == 1
+    assert [bool(lapic.irr >> 0x70 & 1) for lapic in lapics] == [winner != 0, False, winner == 0]
+
+
+def test_a_cpu_that_is_switched_off_is_no_focus() -> None:
+    world = quiet(2)
+    world.bus.focus = True
+    world.lapics[1].accept(message(0x60))
+    world.lapics[1].write(SPIV, 0xFF)
+    assert world.bus.deliver(message(0x60, LOWEST_PRIORITY, dest=BROADCAST)) == 1
+    assert pending(world) == [bits(0x60), bits(0x60)]
+
+
 def test_a_cpu_has_one_apic() -> None:
     world = World()
     with pytest.raises(UsageError, match="CPU 0 has a local APIC on this bus already"):
