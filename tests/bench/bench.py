@@ -205,14 +205,12 @@ def instructions(limits: Limits) -> None:
 def deferred_work(limits: Limits, items: int) -> None:
     """Measure tasklets, work items and timers, and compare few timers pending with many."""
     few, many = deferred.FEW, deferred.MANY
-    for kind in ("tasklet", "work"):
-        print(f"deferred {kind} {cost_of(kind, items, 0):.2f} us an item, {items} items")
-    for kind in ("timer", "hrtimer"):
+    for kind in deferred.KINDS:
         growths = []
         while True:
             least, most = cost_of(kind, items, few), cost_of(kind, items, many)
             growths.append(most / least)
-            print(f"deferred {kind} {least:.2f} us an expiry with {few} pending, {most:.2f} with {many}, {items} expiries each")
+            print(f"deferred {kind} {least:.2f} us an item with {few} timers pending, {most:.2f} with {many}, {items} items each")
             if growths[0] <= PENDING_GROWTH or len(growths) == 3:
                 break
         growth = statistics.median(growths)
