@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from itertools import pairwise
+from textwrap import dedent
+from typing import Final
 
 import msgspec
 import pytest
@@ -13,12 +16,15 @@ from asyncirq import KernelConfig, Machine, ms
 from asyncirq.analysis.event import Event
 from asyncirq.analysis.model import capture_from_records
 from asyncirq.analysis.softirq_check import SoftirqReport, check_softirqs
-from asyncirq.bottom_half.softirq import BLOCK_SOFTIRQ, HI_SOFTIRQ, NET_RX_SOFTIRQ, RCU_SOFTIRQ, TASKLET_SOFTIRQ, TIMER_SOFTIRQ
+from asyncirq.bottom_half import softirq as softirq_module
+from asyncirq.bottom_half.softirq import BLOCK_SOFTIRQ, HI_SOFTIRQ, NET_RX_SOFTIRQ, RCU_SOFTIRQ, TASKLET_SOFTIRQ, TIMER_SOFTIRQ, Softirq
 from asyncirq.config import preset
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.task import Task
+from asyncirq.trace.record import Record
 from tests.determinism.scene import KERNELS, Scene
 from tests.softirq_rig import FORCED, RT, STOCK, Rig
+from tests.softirq_rule import check_records
 from tests.stories.receiver import Receiver
 
 ALL = (*KERNELS, preset("linux-7.1"), preset("linux-7.1", threadirqs=True), preset("linux-7.1", rt=True), preset("linux-6.1", rt=True))
@@ -57,7 +63,12 @@ def test_nothing_is_wrong_under_overload(scheme: str) -> None:
 
 
 def busy(kernel: KernelConfig) -> list[Event]:
-    """Return the events of a machine on which interrupts nest in softirqs that raise each other."""
+    """Return the events of ``busy_records``."""
+    return capture_from_records(busy_records(kernel), "busy").events
+
+
+def busy_records(kernel: KernelConfig) -> list[Record]:
+    """Return the records of a machine on which interrupts nest in softirqs that raise each other."""
     m = Rig(2, kernel, softirq_entry_ns=50, softirq_next_ns=10)
 
     async def net_rx(cpu: Cpu) -> None:
@@ -90,9 +101,9 @@ def busy(kernel: KernelConfig) -> list[Event]:
 
     m.start(task, "bh", cpu=0)
     m.play(1_000_000)
-    events = capture_from_records(m.records(), "busy").events
+    records = m.records()
     m.end()
-    return events
+    return records
 
 
 @pytest.mark.parametrize("kernel", [STOCK, FORCED, RT, preset("linux-2.6")], ids=["stock", "threadirqs", "rt", "2.6"])
@@ -186,3 +197,42 @@ def test_timers_in_ksoftirqd_are_found() -> None:
     planted = list(events)
     planted[i] = msgspec.structs.replace(events[i], pid=ksoftirqd.pid, comm="ksoftirqd/0")
     assert check_softirqs(planted).wrong != []
+
+
+# --- the same faults planted in the model, in its own lines
+
+PASS: Final = "_handle"
+FAULTS: Final[dict[str, tuple[str, str, str]]] = {
+    "highest first": (
+        PASS,
+        "nr = (snapshot & -snapshot).bit_length() - 1\n            snapshot &= snapshot - 1\n",
+        "nr = snapshot.bit_length() - 1\n            snapshot ^= 1 << nr\n",
+    ),
+    "same pass": (
+        PASS,
+        "await action(cpu)\n",
+        "await action(cpu)\n            snapshot |= pending[index]\n            pending[index] = 0\n",
+    ),
+    "lost": (
+        PASS,
+        "        cpu.irq_disable()\n        if not pending",
+        "        pending[index] = 0\n        cpu.irq_disable()\n        if not pending",
+    ),
+    "twice": (PASS, "pending[index] = 0\n", "pending[index] = snapshot & 1 << BLOCK_SOFTIRQ if first else 0\n"),
+    "elsewhere": ("_mark", "words[index] |= bit", "words[index ^ 1 if nr == TASKLET_SOFTIRQ else index] |= bit"),
+}
+"""Method, what stands in it, what stands there instead."""
+
+
+@pytest.mark.softirq_rule("broken")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_planted_in_the_model_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the check that every test's machine goes through."""
+    assert check_records(busy_records(STOCK)).wrong == []
+    name, right, wrong = FAULTS[fault]
+    source = dedent(inspect.getsource(getattr(Softirq, name)))
+    assert source.count(right) == 1
+    namespace = dict(vars(softirq_module))
+    exec(source.replace(right, wrong), namespace)
+    monkeypatch.setattr(Softirq, name, namespace[name])
+    assert check_records(busy_records(STOCK)).wrong != []
