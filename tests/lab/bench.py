@@ -74,12 +74,14 @@ class Past(NamedTuple):
     """What a case finds that is not its own doing.
 
     ``jiffy``: the one in which it begins. ``ran``: who had the CPU for long before it, as far as it decides who is ahead of whom.
-    ``busy``: how long the case's work items took in the emulator's time, in the order of their starts, in us.
+    ``busy``: how long the case's work items took in the emulator's time, in the order of their starts, in us. ``paused_ms``: how long
+    the machine stood still while the trace was off.
     """
 
     jiffy: int = 0
     ran: int = NOBODY
     busy: tuple[int, ...] = ()
+    paused_ms: int = 0
 
 
 NO_PAST: Final = Past()

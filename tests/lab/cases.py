@@ -53,7 +53,7 @@ def as_it_was(rows: list[Row]) -> list[Row]:
 
 
 GROUPS: Final = (
-    Group("irq/", irq_cases.CASES, IRQ, by_cpu),
+    Group("irq/", irq_cases.CASES, IRQ, by_cpu, pasts=irq_cases.pasts),
     Group("irqsmp/", irq_cases.CASES, IRQ, as_it_was),
     Group("wq/", wq_cases.CASES, deferred.DEFERRED, by_cpu, deferred.clean, wq_cases.WORDS, wq_cases.pasts, wq_cases.TRACED),
     Group("timer/", timer_cases.CASES, deferred.DEFERRED, by_cpu, deferred.clean, timer_cases.WORDS, timer_cases.pasts),

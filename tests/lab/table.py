@@ -1,6 +1,7 @@
 """Print which case is equal on which kernel: ``python -m tests.lab.table``.
 
-``=`` the sequences are equal; ``+`` equal, with shots or ticks placed where the capture's landed; ``m`` differs because the model
+``=`` the sequences are equal; ``+`` equal, with shots or ticks placed where the capture's landed, or with something in the past of the
+case chosen that the capture does not tell; ``m`` differs because the model
 lacks something, ``x`` because of an accident of the capture (``exceptions.py`` says which); ``!`` differs; ``.`` not in the capture.
 """
 
