@@ -35,6 +35,7 @@ from asyncirq.config import KernelConfig
 from asyncirq.costs import Costs
 from asyncirq.entry.detailed import Detailed
 from asyncirq.entry.special_traps import SpecialTraps
+from asyncirq.entry.vectors import vector_name
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq import proc
@@ -256,7 +257,7 @@ class Kernel:
         """Return the three registration tables as text: the gates, the descriptors, the softirq vectors."""
         lines = ["gates:"]
         gates = self.board.cpus[0].idt.gates
-        lines += [f"  {vector:#04x} {gate.name}" for vector, gate in enumerate(gates) if gate is not None]
+        lines += [f"  {vector:#04x} {gate.name}{self._vector_note(vector)}" for vector, gate in enumerate(gates) if gate is not None]
         lines.append("descriptors:")
         for desc in self.irq.all_descs():
             actions = ", ".join(action.name for action in desc.actions()) or "no action"
@@ -265,3 +266,7 @@ class Kernel:
         lines.append("softirq_vec:")
         lines += [f"  {nr} {SOFTIRQ_NAMES[nr]}: {name}" for nr, name in self.softirq.actions()]
         return "\n".join(lines) + "\n"
+
+    def _vector_note(self, vector: int) -> str:
+        name = vector_name(vector, self.config.vectors, getattr(self.arch.entry, "local_apic", False))
+        return "" if name == "device" else f" ({name})"

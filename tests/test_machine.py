@@ -194,7 +194,10 @@ async def test_describe_shows_the_three_tables() -> None:
         lines = m.describe().splitlines()
         gates, descriptors, vectors = (lines.index(title) for title in ("gates:", "descriptors:", "softirq_vec:"))
         assert gates < descriptors < vectors
-        assert {"  0x20 asm_common_interrupt", "  0xec asm_sysvec_apic_timer_interrupt", "  0xeb asm_spurious_interrupt"} <= set(lines)
+        shown = dict(line.split(maxsplit=1) for line in lines[gates + 1 : descriptors])
+        assert (shown["0x0e"], shown["0x20"]) == ("asm_exc_page_fault (X86_TRAP_PF)", "asm_common_interrupt")
+        assert shown["0xec"] == "asm_sysvec_apic_timer_interrupt (LOCAL_TIMER_VECTOR)"
+        assert shown["0xeb"] == "asm_spurious_interrupt (POSTED_MSI_NOTIFICATION_VECTOR)"
         assert f"  irq {msi.irq}: handle_edge_irq, chip PCI-MSI, eth0" in lines[descriptors:vectors]
         assert f"  irq {unused}: handle_fasteoi_irq, chip IO-APIC, no action" in lines[descriptors:vectors]
         assert [line.split(":")[0] for line in lines[vectors + 1 :]][:2] == ["  0 HI", "  1 TIMER"]

@@ -67,18 +67,18 @@ OLD_SYSTEM_NAMES: Final = MappingProxyType(
 """The kernel's own vectors in late 2.6."""
 
 
-def vector_name(vector: int, layout: VectorMap) -> str:
-    """Return what a vector is for, in Linux's words: an exception, a device, or the name of the kernel's own."""
+def vector_name(vector: int, layout: VectorMap, local_apic: bool = True) -> str:
+    """Return what a vector is for, in Linux's words: an exception, a device, or the name of the kernel's own, if it has local APICs."""
     if vector in TRAPS:
         return f"X86_TRAP_{TRAPS[vector].mnemonic.removeprefix('#')}" if vector != 15 else "X86_TRAP_SPURIOUS"
     if vector < FIRST_EXTERNAL_VECTOR:
         return "reserved"
-    if vector == layout.move_cleanup:
+    if local_apic and vector == layout.move_cleanup:
         return "IRQ_MOVE_CLEANUP_VECTOR"
     if vector == IA32_SYSCALL_VECTOR:
         return "IA32_SYSCALL_VECTOR"
     names = SYSTEM_NAMES if layout.local_timer == 0xEC else OLD_SYSTEM_NAMES
-    if vector >= layout.first_system and vector in names:
+    if vector >= layout.first_system_vector(local_apic) and vector in names:
         return names[vector]
     if layout.first_legacy <= vector < layout.first_legacy + layout.legacy:
         return f"ISA_IRQ_VECTOR({vector - layout.first_legacy})"
