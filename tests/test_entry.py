@@ -116,7 +116,6 @@ async def nothing(cpu: Cpu) -> None:
     """Do nothing."""
 
 
-@pytest.mark.covers("S3-27")
 def test_CTX_02_counts_on_entry() -> None:
     m = Rig()
 
@@ -193,7 +192,6 @@ def test_the_count_rises_before_the_first_cost_of_an_interrupt_and_falls_after_i
 # --- where an interrupt's exit reschedules
 
 
-@pytest.mark.covers("S0-70", "S3-25")
 @pytest.mark.parametrize(
     ("kernel", "mode", "ran"),
     [
@@ -247,8 +245,7 @@ def test_CTX_13_preemption_points(kernel: KernelConfig, mode: str, ran: int) -> 
     m.end()
 
 
-@pytest.mark.covers("S3-24")
-def test_a_wanted_reschedule_waits_for_preempt_enable() -> None:
+def test_S3_24_a_wanted_reschedule_waits_for_preempt_enable() -> None:
     m = Rig(kernel=FULL)
     task = urgent(m)
 
@@ -347,8 +344,7 @@ def test_interrupts_are_on_during_the_work_on_the_way_to_user_mode() -> None:
     m.end()
 
 
-@pytest.mark.covers("S3-23")
-def test_the_exit_looks_again_after_each_reschedule() -> None:
+def test_S3_23_the_exit_looks_again_after_each_reschedule() -> None:
     m = Rig(kernel=FULL, switch_in_ns=20)
     tasks = [urgent(m, 50), urgent(m, 50)]
 

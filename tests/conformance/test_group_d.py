@@ -154,8 +154,8 @@ def test_S2_12_what_each_ist_is_for() -> None:
     ],
     ids=["DB in DB, shifted", "DB in DB, not shifted", "MC in MC", "MC in DB", "DB in MC"],
 )
-@pytest.mark.covers("IDT-17")
-def test_S2_11_ist_nesting_rule(outer: int, inner: int, kernel: KernelConfig, fine: bool) -> None:
+@pytest.mark.covers("S2-11")
+def test_IDT_17_a_second_entry_of_the_same_ist_destroys_the_first_frame(outer: int, inner: int, kernel: KernelConfig, fine: bool) -> None:
     m = Detail(kernel=kernel)
 
     async def again(cpu: Cpu) -> None:
@@ -233,7 +233,6 @@ def test_S2_09_irq_stack_switch_only_at_first_level() -> None:
     ("where", "switched"),
     [("kernel", ["IRQ", True]), ("user", ["TASK", False]), ("in use", ["IRQ", True])],
 )
-@pytest.mark.covers("IDT-18")
 def test_S0_54_irq_stack_conditional(where: str, switched: list[object]) -> None:
     m = Detail()
 
@@ -314,7 +313,6 @@ def test_S0_69_irq_stack_pointer_set_up() -> None:
     ],
     ids=["on the interrupt stack", "own stack", "none"],
 )
-@pytest.mark.covers("IDT-18")
 def test_S0_65_softirq_stack_choice(kernel: KernelConfig, at_exit: str, in_task: str) -> None:
     m = Detail(kernel=kernel)
 
@@ -333,6 +331,47 @@ def test_S0_65_softirq_stack_choice(kernel: KernelConfig, at_exit: str, in_task:
     m.play(2000)
     assert m.log == [(100, at_exit), (500, in_task)]
     assert (m.mine().inuse, m.mine().current) == (False, None)
+    m.end()
+
+
+@pytest.mark.parametrize(("user", "where"), [(False, "IRQ"), (True, "TASK")], ids=["from the kernel", "from user mode"])
+def test_IDT_18_irq_stack(user: bool, where: str) -> None:
+    """A hard interrupt leaves the stack for that of its CPU unless it is empty; softirqs at its end stay, those of a task switch."""
+    m = Detail()
+
+    async def outer(cpu: Cpu) -> None:
+        m.note(f"hardirq on {stack_name(m, cpu)}")
+        m.softirq.raise_softirq_nowake(cpu, NET_RX_SOFTIRQ)
+        await cpu.irq_enable()
+        await cpu.spend(50)
+        cpu.irq_disable()
+
+    async def inner(cpu: Cpu) -> None:
+        m.note(f"nested on {stack_name(m, cpu)}")
+
+    async def net_rx(cpu: Cpu) -> None:
+        m.note(f"softirq on {stack_name(m, cpu)}")
+
+    async def body(me: Task) -> None:
+        await (me.user(500) if user else me.spend(500))
+        cpu = await m.softirq.local_bh_disable(me)
+        m.softirq.raise_softirq_nowake(cpu, NET_RX_SOFTIRQ)
+        await m.softirq.local_bh_enable(me)
+
+    m.softirq_does(NET_RX_SOFTIRQ, net_rx)
+    m.start(body, "body", cpu=0)
+    m.irq(100, outer, vector=0x41)
+    m.irq(120, inner, vector=0x61)
+    m.play(2000)
+    irq = m.mine().irq
+    assert irq is not None
+    assert irq.size == 16 << 10
+    assert m.log == [
+        (100, f"hardirq on {where}"),
+        (120, f"nested on {where if not user else 'IRQ'}"),
+        (150, f"softirq on {where}"),
+        (550, "softirq on IRQ"),
+    ]
     m.end()
 
 

@@ -13,6 +13,7 @@ from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.pt_regs import OFFSETS_64, SIZE_64, USER_CS, PtRegs
 from asyncirq.sched.task import SCHED_FIFO, TASK_INTERRUPTIBLE, Task
+from asyncirq.trace.events_path import EntryStep
 from tests.entry.detail import Detail, stack_name
 
 OLD = preset("linux-6.12", preemption="full", entry_code="do_irq", stacks=STACKS_4_X)
@@ -26,6 +27,7 @@ TO_USER = [
     *("pop_regs", "trampoline_stack", "stackleak_erase", "cr3_user", "swapgs", "iret"),
 ]
 ON_STACK = ["irq_stack_inuse", "irq_stack_switch", *HANDLER, "irq_stack_restore", "irq_stack_free"]
+WAYS_OUT = ("exit_to_user_mode_prepare", "irqentry_exit_cond_resched", "ct_irq_enter", "ct_irq_exit")
 TO_KERNEL = ["irqentry_exit_cond_resched", "pop_regs", "iret"]
 
 
@@ -49,6 +51,73 @@ def sleeper(m: Detail, comm: str, priority: int, cost: int = 0) -> Task:
         await task.spend(cost)
 
     return m.start(run, comm, cpu=0, policy=SCHED_FIFO, rt_priority=priority)
+
+
+@pytest.mark.parametrize("user", [False, True], ids=["switched", "direct"])
+def test_S3_27_where_the_hardirq_count_changes(user: bool) -> None:
+    """Inside the switch of stacks; without one on the stack in use. The count is that after the step."""
+    m = Detail()
+    m.run_body(user=user)
+    m.irq(100, lambda cpu: cpu.spend(10))
+    m.play(2000)
+    around = ("irq_stack_inuse", "irq_stack_switch", "irq_enter", "irq_exit", "irq_stack_restore", "irq_stack_free")
+    found = [(r.step, r.stack, r.preempt_count) for r in m.records() if isinstance(r, EntryStep) and r.ts >= 100 and r.step in around]
+    if user:
+        assert found == [("irq_enter", "TASK", 0x10000), ("irq_exit", "TASK", 0x10000)]
+    else:
+        assert found == [
+            ("irq_stack_inuse", "TASK", 0),
+            ("irq_stack_switch", "IRQ", 0),
+            ("irq_enter", "IRQ", 0x10000),
+            ("irq_exit", "IRQ", 0x10000),
+            ("irq_stack_restore", "TASK", 0),
+            ("irq_stack_free", "TASK", 0),
+        ]
+    m.end()
+
+
+@pytest.mark.parametrize(("where", "ran"), [("user", 100), ("kernel", 100), ("interrupts off", 300), ("idle", 100)])
+def test_S0_70_irqentry_exit_three_ways(where: str, ran: int) -> None:
+    """An exception or interrupt at 100 wakes an urgent task: it runs at the exit to user mode and to the preemptible kernel.
+
+    With interrupts off it has to wait; from the idle loop RCU is put to sleep again and the loop itself reschedules.
+    """
+    m = Detail()
+    task = sleeper(m, "urgent", 50)
+
+    async def wake(cpu: Cpu) -> None:
+        await m.sched.wake_up_process(cpu, task)
+
+    async def body(me: Task) -> None:
+        if where == "interrupts off":
+            await me.spend(100)
+            me.cpu.irq_disable()
+            await m.hit(me.cpu, 6)
+            await me.cpu.spend(200)
+            await me.cpu.irq_enable()
+            me.preempt_disable()
+            await me.preempt_enable()
+        else:
+            await (me.user(1000) if where == "user" else me.spend(1000))
+
+    m.trap(6, wake)
+    if where != "idle":
+        m.start(body, "body", cpu=0)
+    if where != "interrupts off":
+        m.irq(100, wake)
+    m.play(5000)
+    assert m.log == [(ran, "urgent on TASK")]
+    steps = [step for step in m.steps(since=100, until=100) if step in WAYS_OUT]
+    assert (
+        steps
+        == {
+            "user": ["exit_to_user_mode_prepare"],
+            "kernel": ["irqentry_exit_cond_resched"],
+            "interrupts off": [],
+            "idle": ["ct_irq_enter", "ct_irq_exit"],
+        }[where]
+    )
+    m.end()
 
 
 # --- registers

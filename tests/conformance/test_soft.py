@@ -194,8 +194,8 @@ def test_SOFT_06_the_first_pass_always_runs() -> None:
     m.end()
 
 
-@pytest.mark.covers("S0-64", "S0-108")
-def test_SOFT_07_outermost_exit_only() -> None:
+@pytest.mark.covers("SOFT-07", "S0-108")
+def test_S0_64_softirqs_at_the_outermost_exit_only() -> None:
     m = Rig()
 
     async def outer(cpu: Cpu) -> None:

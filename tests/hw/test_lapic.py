@@ -9,7 +9,7 @@ from asyncirq.hw.apic_message import EXTINT, INIT, NMI, REMOTE_READ, SMI, STARTU
 from asyncirq.hw.lapic_front import SPURIOUS, from_pic
 from asyncirq.hw.lapic_regs import SPIV
 from asyncirq.trace.events_hw import LapicEoi, LapicIrr
-from tests.hw.apics import World, bits, message
+from tests.hw.apics import Processor, World, bits, message
 
 
 def quiet(traced: bool = False) -> World:
@@ -134,7 +134,26 @@ def test_extint_without_a_pic_is_spurious() -> None:
     assert lapic.inta() == (0xEF, SPURIOUS)
 
 
-@pytest.mark.covers("S3-01")
+def test_S3_01_priority_is_evaluated_again_after_each_service() -> None:
+    """Of three pending vectors the highest class goes first; the two of one class wait for its EOI and for each other's."""
+    world = quiet()
+    lapic, cpu = world.lapics[0], world.cpus[0]
+    seen: list[tuple[int, bool, bool]] = []
+
+    def serve(here: Processor) -> None:
+        vector, before = lapic.in_service(), lapic.intr
+        lapic.eoi(here)
+        seen.append((vector, before, lapic.intr))
+
+    for vector in (0x41, 0x45, 0x61):
+        cpu.handlers[vector] = serve
+        lapic.accept(message(vector))
+    cpu.sti()
+    world.settle()
+    assert seen == [(0x61, False, True), (0x45, False, True), (0x41, False, False)]
+    assert cpu.taken == [(0, 0x61), (0, 0x45), (0, 0x41)]
+
+
 def test_S3_02_processor_priority_rule() -> None:
     world = World()
     lapic, cpu = world.lapics[0], world.cpus[0]
