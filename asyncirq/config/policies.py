@@ -74,6 +74,7 @@ class StackPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``canary``: a stack protector; ``canary_on_irq``: its word lies at the bottom of the interrupt stack (before 5.2). ``ist``: there is
     an interrupt stack table; ``db_shift``: #DB moves its entry down while it runs (before 5.8). ``trampoline``: from user mode the CPU
     lands on a small entry stack (since 4.15). ``nmi_safe``: NMIs keep copies of their frame, so that they may nest (since 3.3).
+    ``end_check``: the scheduler looks at the last word of the stack of each task that gives up its CPU (since 3.18).
     """
 
     thread_pages: int = 4
@@ -90,9 +91,18 @@ class StackPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     db_shift: bool = False
     trampoline: bool = True
     nmi_safe: bool = True
+    end_check: bool = True
 
 
 STACKS_4_X: Final = StackPolicy(exception_pages=1, guard=False, irq="counted", canary_on_irq=True, db_shift=True, trampoline=False)
 STACKS_2_6: Final = StackPolicy(
-    thread_pages=2, exception_pages=1, guard=False, irq="none", canary=False, db_shift=True, trampoline=False, nmi_safe=False
+    thread_pages=2,
+    exception_pages=1,
+    guard=False,
+    irq="none",
+    canary=False,
+    db_shift=True,
+    trampoline=False,
+    nmi_safe=False,
+    end_check=False,
 )

@@ -31,6 +31,8 @@ from asyncirq.hw.tss import IST_INDEX_NMI
 from asyncirq.irq.desc import IrqDesc
 from asyncirq.sched.idle import Idle
 from asyncirq.sched.preempt import HARDIRQ_MASK, HARDIRQ_OFFSET, NMI_MASK
+from asyncirq.sched.rq import RunQueue
+from asyncirq.sched.task import Task
 
 FIRST_EXTERNAL: Final = 32
 FRAMES: Final = MappingProxyType({"common_interrupt": 80, "handle_softirqs": 112})
@@ -58,6 +60,9 @@ class Detailed(Entry):
         self.exit_work.note = self.path.mark
         for cpu in self.sched.cpus:
             cpu.system.push = self.code.push_exception
+        self._take_next = self.sched._take_next
+        if config.stacks.end_check:
+            self.sched._take_next = self._schedule_debug  # type: ignore[method-assign]
 
     def install(self, idt: Idt) -> None:
         """Fill the gates, and lead each of them through the entry code."""
@@ -71,6 +76,11 @@ class Detailed(Entry):
         if vector == NMI_VECTOR and self.stacks.bits == 64:
             gate = msgspec.structs.replace(gate, ist=ist_field(IST_INDEX_NMI))
         return msgspec.structs.replace(gate, handler=partial(self.code.enter, gate, self._kind(vector, gate)))
+
+    def _schedule_debug(self, rq: RunQueue, task: Task, preempt: bool) -> Task:
+        """Look at the end of the stack of whoever gives up the CPU, then pick the next. Linux: schedule_debug()."""
+        self.stacks.check_end(rq.cpu)
+        return self._take_next(rq, task, preempt)
 
     def _kind(self, vector: int, gate: Gate) -> Kind:
         if vector == NMI_VECTOR:

@@ -7,7 +7,7 @@
 | ENTRY, #DF, NMI, #DB, #MC, #VC | a CPU's | its entry area, whose address is fixed |
 
 The highest 168 bytes of a task's stack hold the registers that it entered the kernel with, so in user mode the stack is empty.
-The lowest word holds a magic number, which the scheduler looks at where no guard page tells an overflow at once.
+The lowest word holds a magic number, which the scheduler looks at: where there is no guard page, nothing tells an overflow before.
 
 Linux: arch/x86/include/asm/page_64_types.h, cpu_entry_area.h, processor.h, irq_stack.h; arch/x86/kernel/traps.c
 handle_stack_overflow(). Model: on 32 bits there are TASK, IRQ and SOFTIRQ, and #DF has a task gate of its own.
@@ -185,8 +185,8 @@ class Stacks:
 
     def check_end(self, cpu: Cpu) -> None:
         """Look at the magic word of the current thread's stack, as the scheduler does. Raises ``KernelBug`` when it is gone."""
-        stack = self.of(cpu.current)
-        if stack.peek(stack.base) != STACK_END_MAGIC:
+        stack = cpu.current.stack
+        if stack is not None and stack.peek(stack.base) != STACK_END_MAGIC:
             raise KernelBug(
                 f"Kernel panic - not syncing: corrupted stack end detected inside scheduler: {cpu.current.sim.name} on {cpu.name} "
                 f"at {cpu.engine.now} ns, {stack.deepest} of {stack.size} bytes used"

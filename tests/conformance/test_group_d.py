@@ -14,7 +14,7 @@ from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.pt_regs import SIZE_64
 from asyncirq.hw.stack import STACK_END_MAGIC
-from asyncirq.sched.task import Task
+from asyncirq.sched.task import SCHED_FIFO, Task
 from asyncirq.trace.record import tag_of
 from tests.entry.detail import Detail, stack_name
 
@@ -58,6 +58,30 @@ def test_S2_06_thread_stack() -> None:
     assert idle.deepest > idle.size
     with pytest.raises(KernelBug, match=r"^Kernel panic - not syncing: corrupted stack end detected inside scheduler: swapper/0 on CPU0"):
         m.stacks.check_end(m.cpus[0])
+    m.end()
+
+
+@pytest.mark.parametrize("preempted", [False, True], ids=["it sleeps", "it is preempted"])
+def test_S2_06_the_scheduler_looks_at_the_end_of_each_stack(preempted: bool) -> None:
+    """A thread that went too deep runs on until it gives up its CPU, willingly or not."""
+    m = Detail(kernel=preset("linux-6.12", preemption="full", stacks=StackPolicy(guard=False)))
+
+    async def urgent(me: Task) -> None:
+        await me.spend(1)
+
+    async def body(me: Task) -> None:
+        ret(m.stacks, me.cpu, call(m.stacks, me.cpu, "deep", m.stacks.of(me).size - SIZE_64))
+        await me.spend(100)
+        m.note("went on")
+        if preempted:
+            m.start(urgent, "urgent", cpu=0, policy=SCHED_FIFO, rt_priority=50)
+        await me.spend(100)
+
+    m.start(body, "body", cpu=0)
+    with pytest.raises(KernelBug, match=r"corrupted stack end detected inside scheduler: body-\d+ on CPU0 at (\d+) ns"):
+        m.play(2000)
+    assert m.log == [(100, "went on")]
+    assert m.engine.now == (100 if preempted else 200)
     m.end()
 
 
