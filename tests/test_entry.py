@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asyncirq.bottom_half.softirq import NET_RX_SOFTIRQ
-from asyncirq.config import KernelConfig, preset
+from asyncirq.config import KernelConfig, Preemption, preset
 from asyncirq.entry import (
     CALL_FUNCTION_SINGLE_VECTOR,
     CALL_FUNCTION_VECTOR,
@@ -16,7 +16,7 @@ from asyncirq.entry import (
     RESCHEDULE_VECTOR,
     SPURIOUS_APIC_VECTOR,
 )
-from asyncirq.errors import KernelBug
+from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.apic_message import ApicMessage
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.idt import INTERRUPT_GATE
@@ -242,6 +242,40 @@ def test_CTX_13_preemption_points(kernel: KernelConfig, mode: str, ran: int) -> 
     m.irq(100, handler)
     m.play(5000)
     assert m.log == [(ran, "urgent")]
+    m.end()
+
+
+def test_S3_25_dynamic_preemption_switch() -> None:
+    """The same machine, told to preempt otherwise while it runs: an urgent task that is woken at 100 gets the CPU at another point."""
+    m = Rig(kernel=STOCK)
+
+    async def body(me: Task) -> None:
+        await me.spend(500)
+        await m.sched.might_resched(me)
+        await me.spend(500)
+
+    def wakes(task: Task, when: int) -> None:
+        async def handler(cpu: Cpu) -> None:
+            await m.sched.wake_up_process(cpu, task)
+
+        m.irq(when, handler)
+
+    modes: list[Preemption] = ["voluntary", "none", "full", "voluntary"]
+    for turn, mode in enumerate(modes):
+        start = 10_000 * turn
+        m.sched.sched_dynamic_update(mode)
+        wakes(urgent(m), start + 100)
+        m.start(body, "body", cpu=0)
+        m.play(start + 10_000)
+    assert m.log == [(500, "urgent"), (11_000, "urgent"), (20_100, "urgent"), (30_500, "urgent")]
+    m.end()
+
+
+@pytest.mark.parametrize(("kernel", "mode"), [(RT, "full"), (STOCK, "rt"), (STOCK, "lazy")])
+def test_S3_25_what_a_kernel_was_built_without_cannot_be_switched_on(kernel: KernelConfig, mode: Preemption) -> None:
+    m = Rig(kernel=kernel)
+    with pytest.raises(UsageError, match=f"^preemption cannot change from {kernel.preemption} to {mode}: only among none, voluntary, full"):
+        m.sched.sched_dynamic_update(mode)
     m.end()
 
 

@@ -27,7 +27,6 @@ class Brackets:
         self.counts: dict[int, list[int]] = {}
         self._depth = self.sched.config.hardirq_depth * HARDIRQ_OFFSET
         self._mask = self.sched.count_mask
-        self._preemptible = self.sched.preemptible_kernel
         if self.sched.lazy:
             self.irq_exit = self._irq_exit_lazily  # type: ignore[method-assign]
         self.exit_work = ExitWork(self.sched)
@@ -77,7 +76,7 @@ class Brackets:
         """Reschedule on the way back to user mode, and on a preemptible kernel to a preemptible place. Linux: irqentry_exit()."""
         if cpu.current.regs_user:
             await self._exit_to_user(cpu)
-        elif self._preemptible and not cpu.preempt_count & self._mask:
+        elif self.sched.preemptible_kernel and not cpu.preempt_count & self._mask:
             await self.sched.preempt_schedule_irq(cpu)
 
     async def _exit_to_user(self, cpu: Cpu) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from asyncirq.config import Preemption
 from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.bandwidth import ACTIVATED, RtBandwidth
@@ -16,6 +17,8 @@ from asyncirq.sched.rq import DEADLINE, STOPPER, RunQueue
 from asyncirq.sched.task import DEFAULT_PRIO, MAX_RT_PRIO, SCHED_DEADLINE, SCHED_FIFO, SCHED_NORMAL, SCHED_RR, SCHED_STOP, Task
 
 KERN_WARNING: Final = 4
+DYNAMIC_MODES: Final[tuple[Preemption, ...]] = ("none", "voluntary", "full")
+"""What a kernel can change between while it runs."""
 
 
 class Policies(PushPull):
@@ -29,6 +32,19 @@ class Policies(PushPull):
         """Answer on the way to user mode what was asked at leisure."""
         if self.rqs[cpu.id].lazy:
             cpu.need_resched = True
+
+    def sched_dynamic_update(self, mode: Preemption) -> None:
+        """Change at run time where a running kernel task may lose its CPU: ``none``, ``voluntary`` or ``full``.
+
+        Raises ``UsageError`` for another mode, and on a kernel that was built with one of those (lazy preemption, PREEMPT_RT).
+
+        Linux: sched_dynamic_update(), which boot parameter and debugfs file ``preempt`` lead to. Model: RCU's readers stay what the
+        kernel was built with.
+        """
+        if mode not in DYNAMIC_MODES or self.preemption not in DYNAMIC_MODES:
+            raise UsageError(f"preemption cannot change from {self.preemption} to {mode}: only among {', '.join(DYNAMIC_MODES)}", 22)
+        self.preemption = mode
+        self.preemptible_kernel = mode == "full"
 
     def scheduler_tick(self, cpu: Cpu) -> None:
         """Charge the running task and preempt it when its slice is over, or was asked to at leisure before; called by the tick."""

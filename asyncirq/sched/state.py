@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from asyncirq.config import KernelConfig
+from asyncirq.config import KernelConfig, Preemption
 from asyncirq.costs import Costs
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.deadline import Deadlines
@@ -49,6 +49,7 @@ class SchedState:
             rq.charge_dl = self.deadlines.charge
         self.tasks: dict[int, Task] = {}
         self.count_mask = 0xFFFFFF & ~SOFTIRQ_MASK if config.rt else 0xFFFFFF
+        self.preemption: Preemption = config.preemption
         self.preemptible_kernel = config.preemption in ("full", "lazy", "rt")
         self.lazy = config.lazy
         self.nr_migrations = 0

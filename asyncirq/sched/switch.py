@@ -163,7 +163,7 @@ class Switching(Balance):
 
     async def might_resched(self, task: Task) -> None:
         """Offer the CPU before a possible sleep, where a voluntarily preemptible kernel takes the offer. Linux: might_sleep()."""
-        if self.config.preemption == "voluntary":
+        if self.preemption == "voluntary":
             await self.cond_resched(task)
 
     async def _schedule(self, task: Task, preempt: bool) -> None:
