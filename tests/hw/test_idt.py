@@ -69,6 +69,14 @@ def test_S0_06_decode_undoes_encode(offset: int, selector: int, ist: int, kind: 
     assert GateDescriptor.decode(0, narrow.encode(0, 32), 32) == narrow
 
 
+@given(st.integers(0, (1 << 128) - 1), st.sampled_from(GATE_TYPES))
+def test_S0_06_encode_undoes_decode_but_for_the_reserved_bits(value: int, kind: int) -> None:
+    value = value & ~(0xF << 40) | kind << 40
+    reserved = 0x1F << 35 | 1 << 44
+    assert GateDescriptor.decode(0, value).encode(0) == value & ((1 << 96) - 1) & ~reserved
+    assert GateDescriptor.decode(0, value, 32).encode(0, 32) == value & ((1 << 64) - 1) & ~reserved & ~(7 << 32)
+
+
 def test_S0_07_gate_type_codes() -> None:
     assert (INTERRUPT_GATE, TRAP_GATE, CALL_GATE, TASK_GATE) == (0xE, 0xF, 0xC, 0x5)
     for code in range(16):

@@ -20,6 +20,7 @@ from asyncirq.hw.lapic_regs import (
     TMR,
     TPR,
     VERSION,
+    VERSION_VALUE,
     GeneralProtection,
 )
 from tests.hw.apics import World, message
@@ -115,14 +116,74 @@ def test_x2apic_registers_need_x2apic_mode() -> None:
         regs.rdmsr(0x808)
 
 
-@pytest.mark.parametrize(("first", "second"), [(0x000, 0xC00), (0xC00, 0x800), (0x800, 0x400), (0x000, 0x400)])
-def test_illegal_changes_of_mode(first: int, second: int) -> None:
+OFF, XAPIC, INVALID = 0x000, 0x800, 0x400
+LEGAL = {(OFF, OFF), (OFF, XAPIC), (XAPIC, XAPIC), (XAPIC, OFF), (XAPIC, X2APIC), (X2APIC, X2APIC), (X2APIC, OFF)}
+
+
+@pytest.mark.parametrize("first", [OFF, XAPIC, X2APIC])
+@pytest.mark.parametrize("second", [OFF, XAPIC, X2APIC, INVALID])
+def test_changes_of_mode(first: int, second: int) -> None:
+    """Every pair of modes: what is legal switches the windows, what is not is #GP and changes nothing."""
     regs = quiet().lapics[0].regs
     base = regs.apic_base & ~0xC00
     regs.wrmsr(MSR_APIC_BASE, base | first)
-    with pytest.raises(GeneralProtection, match="is no legal change"):
+    mode = first
+    if (first, second) in LEGAL:
         regs.wrmsr(MSR_APIC_BASE, base | second)
-    assert regs.rdmsr(MSR_APIC_BASE) == base | first
+        mode = second
+    else:
+        with pytest.raises(GeneralProtection, match="is no legal change"):
+            regs.wrmsr(MSR_APIC_BASE, base | second)
+    assert regs.rdmsr(MSR_APIC_BASE) == base | mode
+    assert (regs.hw_enabled, regs.x2apic) == (mode != OFF, mode == X2APIC)
+    assert regs.mmio_read(VERSION) == (VERSION_VALUE if mode == XAPIC else 0xFFFF_FFFF)
+
+
+LVT_PINS = {0x350: 0x1A7FF, 0x360: 0x1A7FF}
+LVT_SOURCES = {0x2F0: 0x107FF, 0x320: 0x700FF, 0x330: 0x107FF, 0x340: 0x107FF, 0x370: 0x100FF}
+SETS = dict.fromkeys(range(0x100, 0x280, 0x10), 0)
+"""What every register of the page reads as once the APIC is enabled, and after all ones were written to it."""
+ENABLED = (
+    {0x20: 0, 0x30: VERSION_VALUE, 0x80: 0, 0x90: 0, 0xA0: 0, 0xD0: 0, 0xE0: 0xFFFF_FFFF, 0xF0: 0x1FF, 0x280: 0, 0x300: 0, 0x310: 0}
+    | {0x380: 0, 0x390: 0, 0x3E0: 0}
+    | SETS
+    | dict.fromkeys(LVT_PINS | LVT_SOURCES, 0x1_0000)
+)
+WRITTEN = (
+    {0x20: 0xFF00_0000, 0x80: 0xFF, 0xD0: 0xFF00_0000, 0xE0: 0xFFFF_FFFF, 0xF0: 0x13FF, 0x300: 0xFFFF_EFFF, 0x310: 0xFF00_0000}
+    | {0x380: 0xFFFF_FFFF, 0x3E0: 0xB}
+    | LVT_PINS
+    | LVT_SOURCES
+)
+
+
+@pytest.mark.parametrize("offset", range(0, 0x400, 0x10))
+def test_every_offset_of_the_page(offset: int) -> None:
+    lapic = quiet().lapics[0]
+    lapic.write(ESR, 0)
+    assert lapic.read(offset) == ENABLED.get(offset, 0)
+    lapic.write(offset, 0xFFFF_FFFF)
+    if offset != ESR:
+        assert lapic.read(offset) == WRITTEN.get(offset, ENABLED.get(offset, 0))
+    lapic.write(ESR, 0)
+    assert lapic.read(ESR) & 0x80 == (0 if offset in ENABLED else 0x80)
+
+
+X2APIC_READABLE = {0x02, 0x03, 0x08, 0x0A, 0x0D, 0x0F, *range(0x10, 0x29), 0x2F, 0x30, *range(0x32, 0x3A), 0x3E}
+X2APIC_WRITABLE = {0x08, 0x0B, 0x0F, 0x28, 0x2F, 0x30, *range(0x32, 0x39), 0x3E, 0x3F}
+
+
+@pytest.mark.parametrize("number", range(0x100))
+def test_every_register_of_x2apic_mode(number: int) -> None:
+    regs = quiet().lapics[0].regs
+    regs.wrmsr(MSR_APIC_BASE, regs.apic_base | X2APIC)
+    for call, allowed in ((lambda: regs.rdmsr(0x800 + number), X2APIC_READABLE), (lambda: regs.wrmsr(0x800 + number, 0), X2APIC_WRITABLE)):
+        try:
+            call()
+        except GeneralProtection:
+            assert number not in allowed
+        else:
+            assert number in allowed
 
 
 def test_deadline_register_is_there_in_every_mode() -> None:
