@@ -48,7 +48,8 @@ class I8259:
     True keeps it, as most chipsets do. ``cause[n]`` is that of the request at input ``n``, ``coalesced[n]`` how many came
     while it was pending. ``on_request(n)`` and ``on_eoi(n)`` tell of a new request that is not masked, and of an EOI.
 
-    Linux: arch/x86/kvm/i8259.c models the same chip.
+    Linux: arch/x86/kvm/i8259.c models the same chip. It lets lower inputs interrupt a second chip's in special fully nested mode, the
+    data sheet does not.
     """
 
     def __init__(self, name: str, *, slaves: int = 0, elcr_writable: int = 0, latched: bool = True) -> None:
@@ -92,7 +93,7 @@ class I8259:
         """Return the input that is to be served next, -1 for none.
 
         What is in service holds back its own priority and those below; special mask lets masked inputs in service hold back
-        nothing, special fully nested lets a second chip request again for something higher.
+        nothing, special fully nested lets a second chip request again for something higher of its own, and nothing below it.
         """
         wanted = self.rank(self.irr & ~self.imr)
         if wanted == 8 or not self.ready:
@@ -100,9 +101,10 @@ class I8259:
         holds = self.isr
         if self.special_mask:
             holds &= ~self.imr
-        if self.special_nested:
-            holds &= ~self.slaves
-        return wanted + self.rotation & 7 if wanted < self.rank(holds) else -1
+        number = wanted + self.rotation & 7
+        top = self.rank(holds)
+        again = wanted == top and self.special_nested and self.slaves >> number & 1
+        return number if wanted < top or again else -1
 
     def _is_level(self, number: int) -> bool:
         return self.level or bool(self.elcr >> number & 1)

@@ -113,6 +113,22 @@ def test_PIC_08_special_fully_nested_off_and_on(icw4: int, nested: int | None) -
         assert state(pair) == (0, 1 << 2, 0, 1 << 4 | 1 << 0)
 
 
+def test_special_fully_nested_lets_nothing_lower_through() -> None:
+    """While the second chip is served, line 3 waits as it always does; line 1 does not."""
+    pair = init(0x11)
+    pair.set_line(12, True)
+    assert inta(pair) == 0x74
+    pair.set_line(3, True)
+    assert inta(pair) is None
+    pair.set_line(1, True)
+    assert inta(pair) == 0x09
+    pair.write(0x20, 0x20)
+    assert inta(pair) is None
+    pair.write(0xA0, 0x20)
+    pair.write(0x20, 0x20)
+    assert inta(pair) == 0x0B
+
+
 def test_PIC_09_imr() -> None:
     pair = init(0x01)
     pair.write(0xA1, 0x40)
