@@ -11,6 +11,8 @@ DEV_EXTRAS = report,explore,trio,dt,dev
 SOURCES = asyncirq devices tests
 
 STOCK = traces/linux/a4-61-stock-e1000-icount
+THREADIRQS = traces/linux/b4-61-threadirqs-e1000-icount
+RT = traces/linux/c4-61-rt-e1000-icount
 WHATIF = asyncirq whatif $(STOCK) --under stock,threadirqs,rt --out out/
 
 .PHONY: help run accuracy test lint conformance bench clean
@@ -28,8 +30,12 @@ run: $(VENV)/.run-ready
 	$(PY) -m $(WHATIF)
 
 accuracy: $(VENV)/.run-ready
-	$(PY) -m $(WHATIF) --against traces/linux/b4-61-threadirqs-e1000-icount
-	$(PY) -m $(WHATIF) --against traces/linux/c4-61-rt-e1000-icount
+	$(PY) -m $(WHATIF) --against $(THREADIRQS)
+	$(PY) -m $(WHATIF) --against $(RT)
+	$(PY) -m asyncirq whatif $(THREADIRQS) --under threadirqs,stock --against $(STOCK) --out out/
+	$(PY) -m asyncirq whatif $(THREADIRQS) --under rt --against $(RT) --out out/
+	$(PY) -m asyncirq whatif $(RT) --under rt,stock --against $(STOCK) --out out/
+	$(PY) -m asyncirq whatif $(RT) --under threadirqs --against $(THREADIRQS) --out out/
 
 test: lint
 	$(PY) -m pytest

@@ -13,7 +13,7 @@ The rules, in the order in which they are tried, for the gap before event ``n``:
 
 from __future__ import annotations
 
-from asyncirq.analysis import effects
+from asyncirq.analysis import effects, moved
 from asyncirq.analysis.event import Event
 from asyncirq.analysis.ops import Arrival, Block, Exit, Op, OpRef, OwnerKind, Run, Step
 from asyncirq.analysis.segments import is_hard_entry
@@ -76,8 +76,16 @@ def _shares(top: Frame, event: Event) -> bool:
 def _charge(walk: Walk, cpu: CpuState, event: Event, ns: int, left: Arrival | None) -> None:
     name = event.name
     top = cpu.frames[-1] if cpu.frames else None
-    if is_hard_entry(name):
+    if walk.forced and (what := moved.mechanism(walk, cpu, event)):
+        _kernel(walk, cpu, what, ns)
+    elif walk.forced and top is None and cpu.pid in walk.threads:
+        _charge_thread(walk, cpu, event, ns)
+    elif is_hard_entry(name):
         _charge_entry(walk, cpu, event, ns)
+    elif name == "sched_wakeup" and event.fields["pid"] in walk.threads:
+        _kernel(walk, cpu, "try_to_wake_up", ns)
+    elif name == "sched_waking" and top is None and (event.fields["pid"] in walk.threads or event.fields["pid"] in walk.locked):
+        _charge_hand_over(walk, cpu, ns)
     elif name in ("sched_waking", "sched_wakeup") and event.fields["pid"] in walk.servers:
         _kernel(walk, cpu, "try_to_wake_up" if name == "sched_wakeup" else "wake_softirq_thread", ns)
     elif name == "sched_wakeup" and cpu.waking is not None and cpu.waking[0].pid == event.fields["pid"]:
@@ -100,6 +108,34 @@ def _charge(walk: Walk, cpu: CpuState, event: Event, ns: int, left: Arrival | No
         _spend(walk, cpu, ns)
 
 
+def _charge_thread(walk: Walk, cpu: CpuState, event: Event, ns: int) -> None:
+    """Charge a gap of a thread that work was moved into: its switches are the kernel's, the rest is the work's.
+
+    The handler's body keeps the time of one event: the entry that it has when nobody moves it.
+    """
+    cost, name = 0, ""
+    if event.name == "sched_switch":
+        state = str(event.fields["prev_state"])
+        whole = state.startswith("D") or cpu.prev is None or cpu.prev.name == "sched_wakeup"
+        cost, name = (ns if whole else walk.costs.block_switch), "preempt_kernel" if state.startswith("R") else "irq_thread_block"
+    elif cpu.prev is not None and cpu.prev.name == "sched_switch":
+        found = walk.moved.get(cpu.pid)
+        begins = found is not None and not found.ops
+        cost, name = max(0, walk.costs.thread_enter - (walk.costs.trace_event if begins else 0)), "irq_thread_enter"
+    cost = min(ns, cost)
+    if name:
+        _kernel(walk, cpu, name, cost)
+    _spend(walk, cpu, ns - cost)
+
+
+def _charge_hand_over(walk: Walk, cpu: CpuState, ns: int) -> None:
+    """Charge the gap before a task wakes who waits for its lock: the way back in and the hand-over are the kernel's."""
+    cost = min(ns, walk.costs.hand_over + (walk.costs.thread_enter if cpu.prev is not None and cpu.prev.name == "sched_switch" else 0))
+    _run_task(walk, cpu, ns - cost)
+    walk.close_bh(cpu)
+    _kernel(walk, cpu, "lock_hand_over", cost)
+
+
 def _charge_entry(walk: Walk, cpu: CpuState, event: Event, ns: int) -> None:
     """Charge the gap before a hard interrupt to what it hits, or to the handler before it on a shared line."""
     top = cpu.frames[-1] if cpu.frames else None
@@ -120,6 +156,11 @@ def _charge_softirq_entry(walk: Walk, cpu: CpuState, ns: int, left: Arrival | No
         _kernel(walk, cpu, "softirq_next" if left is None else "softirq_window", ns)
     elif cpu.pid in walk.servers and left is None:
         _kernel(walk, cpu, "ksoftirqd_enter", ns)
+    elif left is None and cpu.pid in walk.threads:
+        # Where the handler is not moved, the rest of the raise is in its body still, and another event lies before the softirq.
+        cost = max(0, ns - walk.costs.trace_event)
+        _run_task(walk, cpu, ns - cost)
+        _kernel(walk, cpu, "bh_enable_softirq", cost)
     elif left is not None and not left.hit.bh_off:
         _kernel(walk, cpu, "irq_exit_softirq" if left.irq >= 0 else "timer_exit_softirq", ns)
     else:
@@ -138,10 +179,19 @@ def _charge_switch(walk: Walk, cpu: CpuState, event: Event, ns: int, left: Arriv
         _step(walk, cpu, ns, Owner("idle", cpu.id), "") if idle else _kernel(walk, cpu, "idle_switch", ns)
     elif cpu.pid in walk.servers:
         _kernel(walk, cpu, "preempt_kernel" if state.startswith("R") else "ksoftirqd_block", ns)
+    elif moved.waits_for_lock(walk, event):
+        _kernel(walk, cpu, "lock_block", ns)
     elif state.startswith("R"):
-        cost = min(ns, walk.costs.preempt_switch)
-        walk.close_bh(cpu)
-        _run_task(walk, cpu, ns - cost)
+        woke = walk.forced and state.endswith("+") and cpu.prev is not None and cpu.prev.name == "sched_wakeup"
+        cost = ns if woke else min(ns, walk.costs.preempt_switch)
+        if walk.forced:
+            # A kernel that does not preempt goes on to the end of the section; PREEMPT_RT may switch in the middle of it.
+            _run_task(walk, cpu, ns - cost)
+            if event.irqs not in "bD":
+                walk.close_bh(cpu)
+        else:
+            walk.close_bh(cpu)
+            _run_task(walk, cpu, ns - cost)
         _kernel(walk, cpu, "preempt_kernel" if state.endswith("+") else "preempt_user", cost)
     else:
         _charge_block(walk, cpu, state, ns)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from asyncirq.analysis import moved
 from asyncirq.analysis.event import Event
 from asyncirq.analysis.ops import (
     Arrival,
@@ -50,7 +51,7 @@ def apply(walk: Walk, cpu: CpuState, event: Event) -> None:
     elif name == "softirq_entry":
         _softirq_entry(walk, cpu, event)
     elif name == "softirq_exit":
-        cpu.frames[-1].body = None
+        cpu.frames[-1].body = cpu.frames[-1].origin = None
         walk.kernel_event(cpu, event)
     elif name == "sched_switch":
         _switch(walk, cpu, event)
@@ -102,7 +103,7 @@ def hit(walk: Walk, cpu: CpuState, event: Event) -> Hit:
         hit.last, hit.idle_ns = cpu.last_block, event.ts - cpu.idle_since
         hit.tick_stopped = cpu.tick_stopped
     if ops is not None:
-        hit.bh_off = top is None and event.irqs in "bD"
+        hit.bh_off = top is None and event.irqs in "bD" and owner.kind == "task"
         if hit.bh_off:
             walk.open_bh(cpu, ops)
         hit.progress_ns, hit.after = _progress(ops)
@@ -121,6 +122,11 @@ def _softirq_entry(walk: Walk, cpu: CpuState, event: Event) -> None:
     if found is None and vec in cpu.repeated:
         found = PendingRaise(cpu.repeated.pop(vec), index)
     frame = cpu.frames[-1]
+    frame.origin = None
+    if found is not None and found.moved is not None:
+        moved.enter_expiry(walk, frame, found.moved, cpu)
+        walk.kernel_event(cpu, event)
+        return
     body = SoftBody(vec, str(event.fields.get("action", "")), cpu.id, frame.context, [])
     frame.ident, frame.body = len(walk.phase.bodies), body
     walk.phase.bodies.append(body)
@@ -138,19 +144,37 @@ def _switch(walk: Walk, cpu: CpuState, event: Event) -> None:
     pid, state = cpu.pid, str(fields["prev_state"])
     if pid != 0:
         walk.states[pid] = "runnable" if state.startswith("R") else "absent" if state[0] in "XZ" else "blocked"
+    if walk.forced:
+        _forced_switch(walk, cpu, event)
     walk.kernel_event(cpu, event)
     cpu.pid, cpu.comm = number(fields, "next_pid"), str(fields["next_comm"])
     if cpu.pid == 0:
-        cpu.idle_since = event.ts
+        if not walk.forced:
+            cpu.idle_since = event.ts
     else:
         walk.task(cpu.pid, "runnable", cpu.comm, number(fields, "next_prio"), cpu.id)
     walk.states[cpu.pid] = "running"
 
 
+def _forced_switch(walk: Walk, cpu: CpuState, event: Event) -> None:
+    """Note what a switch says of threads and locks; idle begins for a task when the last recorded one leaves the CPU."""
+    pid = cpu.pid
+    if pid in walk.threads:
+        moved.leave_thread(walk, pid, str(event.fields["prev_state"]))
+    elif pid != 0 and pid not in walk.servers:
+        cpu.idle_since = event.ts
+        if moved.waits_for_lock(walk, event):
+            walk.locked.add(pid)
+
+
 def _waking(walk: Walk, cpu: CpuState, event: Event) -> None:
     fields, ops = event.fields, walk.ops(cpu)
     pid, comm, prio = number(fields, "pid"), str(fields["comm"]), number(fields, "prio")
-    if pid in walk.servers or ops is None:
+    if pid in walk.threads:
+        moved.wake_thread(walk, cpu, event)
+        return
+    if pid in walk.servers or pid in walk.locked or ops is None:
+        walk.locked.discard(pid)
         walk.kernel_event(cpu, event)
         cpu.waking = None
         walk.states[pid] = "runnable"
@@ -171,7 +195,7 @@ def _wakeup(walk: Walk, cpu: CpuState, event: Event) -> None:
         op.wakeup = event.fields
         cpu.waking = None
         walk.place(cpu, owner)
-    elif event.fields["pid"] in walk.servers:
+    elif event.fields["pid"] in walk.servers or event.fields["pid"] in walk.threads:
         walk.kernel_event(cpu, event)
     else:
         walk.append(cpu, event, Emit(event.name, event.fields))
@@ -180,7 +204,12 @@ def _wakeup(walk: Walk, cpu: CpuState, event: Event) -> None:
 def _ordinary(walk: Walk, cpu: CpuState, event: Event) -> None:
     name, fields = event.name, event.fields
     if name == "softirq_raise":
-        _raise(walk, cpu, event)
+        if moved.is_soft_expiry(walk, cpu, number(fields, "vec")):
+            moved.raise_expiry(walk, cpu, event)
+        else:
+            _raise(walk, cpu, event)
+    elif name == "sched_pi_setprio" and walk.forced:
+        walk.kernel_event(cpu, event)
     elif name == "sched_wakeup_new":
         pid, comm, prio = number(fields, "pid"), str(fields["comm"]), number(fields, "prio")
         walk.task(pid, "absent", comm, prio, cpu.id)
@@ -232,7 +261,8 @@ def _expire(walk: Walk, cpu: CpuState, event: Event) -> None:
     top = cpu.frames[-1] if cpu.frames else None
     timer = str(event.fields.get("hrtimer", ""))
     armed = walk.armed.pop(timer, None)
-    if top is None or top.arrival is None:
+    arrival = None if top is None else top.arrival or top.origin
+    if top is None or arrival is None:
         return
     expiry = Expiry(timer, str(event.fields.get("function", "")), None, -1, -1, -1)
     if armed is not None:
@@ -240,10 +270,10 @@ def _expire(walk: Walk, cpu: CpuState, event: Event) -> None:
         expiry.late_ns = number(event.fields, "now") - armed.expires
         if armed.phase == walk.phase_count:
             expiry.armed = armed.ref
-            expiry.delay_ns = walk.phase.start_ns + top.arrival.at_ns - armed.ts
+            expiry.delay_ns = walk.phase.start_ns + arrival.at_ns - armed.ts
             if armed.op is not None:
                 armed.op.fires = top.ident
-    top.arrival.expiries.append(expiry)
+    arrival.expiries.append(expiry)
 
 
 def _execute(walk: Walk, event: Event, ref: OpRef) -> None:

@@ -76,13 +76,15 @@ def cut(capture: Capture, costs: ReferenceCosts | None = None) -> Cut:
     return walk.cut
 
 
-def each_phase(capture: Capture, costs: ReferenceCosts, notes: dict[str, int]) -> Iterator[PhaseCut]:
+def each_phase(capture: Capture, costs: ReferenceCosts, notes: dict[str, int], *, forced: bool = False) -> Iterator[PhaseCut]:
     """Cut a capture as ``cut`` does, one phase at a time and without the proof; ``notes`` gets what did not fit the model.
+
+    ``forced``: the captured kernel ran its handlers in threads; their work goes back to the interrupts (``moved``).
 
     The capture is used up: an event is dropped once it has taken effect, so that a long capture need not be in memory twice.
     A body that spans a marker has to end in the next phase.
     """
-    walk = Walk(capture, costs, proof=False)
+    walk = Walk(capture, costs, proof=False, forced=forced)
     walk.cut.notes = notes
     yield from _walk_phases(walk, capture)
 

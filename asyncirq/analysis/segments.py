@@ -85,6 +85,9 @@ class ReferenceCosts(NamedTuple):
     bh_enable_softirq: int
     preempt_switch: int
     block_switch: int
+    trace_event: int = 0
+    thread_enter: int = 0
+    hand_over: int = 0
 
 
 class CostTable(msgspec.Struct):
@@ -318,6 +321,9 @@ def extract_costs(capture: Capture, pack: CostPack | None = None) -> CostTable:
         known = table.named.get(prior.name)
         if known is None or known.kind != "measured":
             table.named[prior.name] = prior
+    # Means: these are less than the step of a microsecond clock, or stand for many gaps of one kind.
+    means = {"trace_event": "trace_event", "thread_enter": "ksoftirqd_enter", "hand_over": "rt_lock_hand_over"}
+    table.references = table.references._replace(**{field: table.named[name].value for field, name in means.items() if name in table.named})
     return table
 
 

@@ -6,9 +6,10 @@ time a gap was, ``effects`` what an event changes, ``programs`` holds the public
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from asyncirq.analysis.event import Capture, Event
+from asyncirq.analysis.names import irq_thread_line
 from asyncirq.analysis.ops import (
     Arrival,
     BhOff,
@@ -33,6 +34,9 @@ from asyncirq.analysis.ops import (
 )
 from asyncirq.analysis.segments import SERVERS, ReferenceCosts
 
+RCUC: Final = "rcuc/"
+"""What the names of PREEMPT_RT's RCU threads begin with."""
+
 
 class Owner(NamedTuple):
     """Name the program that time or an event belongs to."""
@@ -42,9 +46,12 @@ class Owner(NamedTuple):
 
 
 class Frame:
-    """One context above the task: a hard interrupt (``arrival``) or a softirq invocation (``arrival`` is None)."""
+    """One context above the task: a hard interrupt (``arrival``) or a softirq invocation (``arrival`` is None).
 
-    __slots__ = ("arrival", "body", "context", "handler", "ident", "lead_ns")
+    ``origin`` is the arrival that the running body goes back to, where a kernel moved it out of the hard interrupt.
+    """
+
+    __slots__ = ("arrival", "body", "context", "handler", "ident", "lead_ns", "origin")
 
     def __init__(self, arrival: Arrival | None, ident: int, context: str = "") -> None:
         self.arrival = arrival
@@ -53,13 +60,23 @@ class Frame:
         self.body: SoftBody | None = None
         self.context = context
         self.lead_ns = 0
+        self.origin: Arrival | None = None
+
+
+class Moved(NamedTuple):
+    """Work that a kernel moved into a thread: the program that it goes back to, and the ops there."""
+
+    owner: Owner
+    ops: list[Op]
+    arrival: Arrival | None = None
 
 
 class PendingRaise(NamedTuple):
-    """A raise that waits for its softirq_entry."""
+    """A raise that waits for its softirq_entry; ``moved``: its body goes back to where it was raised."""
 
     op: Raise | None
     phase: int
+    moved: Moved | None = None
 
 
 class Armed(NamedTuple):
@@ -96,11 +113,20 @@ class Walk:
     """Hold the state of the walk over a whole capture; ``charge.step`` drives it, ``effects`` lets events act on it.
 
     ``proof``: keep the script that puts the programs back into the recorded order. ``phase_count`` phases have begun.
+    ``forced``: the kernel ran its handlers in threads; ``threads`` are those, ``thread_of`` tells the line of each, and ``moved`` what
+    each serves now. ``locked`` are tasks that wait for a lock, ``base_prio`` is the priority of a task without boosts.
     """
 
-    def __init__(self, capture: Capture, costs: ReferenceCosts, *, proof: bool = True) -> None:
+    def __init__(self, capture: Capture, costs: ReferenceCosts, *, proof: bool = True, forced: bool = False) -> None:
         self.costs = costs
         self.proof = proof
+        self.forced = forced
+        self.thread_of = thread_lines(capture.events) if forced else {}
+        self.threads = frozenset(self.thread_of)
+        self.thread_lines = frozenset(self.thread_of.values())
+        self.base_prio = base_priorities(capture.events) if forced else {}
+        self.moved: dict[int, Moved] = {}
+        self.locked: set[int] = set()
         self.phase_count = 0
         self.cut = Cut(path=capture.path, cpus=capture.cpus, resolution_ns=capture.resolution_ns, phases=[], notes={})
         events = capture.events
@@ -142,8 +168,9 @@ class Walk:
 
     def task(self, pid: int, inferred: State, comm: str = "", prio: int = 120, cpu: int = 0) -> TaskProgram | None:
         """Return the program of a task in this phase (None for idle and for ksoftirqd), made on first mention."""
-        if pid == 0 or pid in self.servers:
+        if pid == 0 or pid in self.servers or pid in self.threads:
             return None
+        prio = self.base_prio.get(pid, prio)
         program = self.phase.tasks.get(pid)
         if program is None:
             program = TaskProgram(pid, comm, prio, cpu, self.snapshot.get(pid, inferred), [], [])
@@ -159,9 +186,14 @@ class Walk:
             top = cpu.frames[-1]
             if top.arrival is not None:
                 return Owner("hard", top.ident)
+            if top.origin is not None:
+                return Owner("hard", top.ident)
             return Owner("soft", top.ident) if top.body is not None else Owner("kernel", cpu.id)
         if cpu.pid == 0:
             return Owner("idle", cpu.id)
+        if cpu.pid in self.threads:
+            moved = self.moved.get(cpu.pid)
+            return moved.owner if moved is not None else Owner("kernel", cpu.id)
         return Owner("kernel", cpu.id) if cpu.pid in self.servers else Owner("task", cpu.pid)
 
     def ops(self, cpu: CpuState) -> list[Op] | None:
@@ -171,6 +203,9 @@ class Walk:
             if top.arrival is not None:
                 return top.handler.ops if top.handler is not None else top.arrival.tail
             return top.body.ops if top.body is not None else None
+        if cpu.pid in self.threads:
+            moved = self.moved.get(cpu.pid)
+            return moved.ops if moved is not None else None
         program = self.task(cpu.pid, "runnable", cpu.comm, cpu=cpu.id)
         return program.ops if program is not None else None
 
@@ -230,3 +265,34 @@ def _server_pids(events: list[Event]) -> frozenset[int]:
         elif event.name == "sched_waking" and str(event.fields["comm"]).startswith(SERVERS):
             found.add(number(event.fields, "pid"))
     return frozenset(found)
+
+
+def thread_lines(events: list[Event]) -> dict[int, int]:
+    """Return the threads that a kernel moved interrupt work into, each with its line, -1 for ``rcuc/N``."""
+    found: dict[int, int] = {}
+    names: tuple[tuple[str, str], ...]
+    for event in events:
+        if event.name == "sched_switch":
+            names = ("prev_pid", "prev_comm"), ("next_pid", "next_comm")
+        elif event.name == "sched_waking":
+            names = (("pid", "comm"),)
+        else:
+            continue
+        for pid, comm in names:
+            name = str(event.fields[comm])
+            if name.startswith(RCUC):
+                found[number(event.fields, pid)] = -1
+            elif (line := irq_thread_line(name)) is not None:
+                found[number(event.fields, pid)] = line
+    return found
+
+
+def base_priorities(events: list[Event]) -> dict[int, int]:
+    """Return the lowest priority that each task was switched with: what it has when nobody waits for a lock of its."""
+    found: dict[int, int] = {}
+    for event in events:
+        if event.name == "sched_switch":
+            for side in ("prev", "next"):
+                pid = number(event.fields, f"{side}_pid")
+                found[pid] = max(found.get(pid, 0), number(event.fields, f"{side}_prio"))
+    return found

@@ -148,7 +148,7 @@ class _Joiner:
         notes = [f"{counts[text]} {text}" for text in sorted(counts) if counts[text]]
         threading = captured_threading(self._source.meta)
         if threading != "stock":
-            notes.append(f"the capture is of a {threading} kernel: what ran in its irq threads stays in those threads, as recorded tasks")
+            notes.append(f"the capture is of a {threading} kernel: what its irq threads did went back into the interrupts")
         return KernelPrediction(
             target=self._target,
             metrics=join(self._target.name, self._parts),

@@ -23,7 +23,7 @@ from asyncirq.analysis.programs import each_phase
 from asyncirq.analysis.report import InputFile, input_file
 from asyncirq.analysis.segments import CostTable, extract_costs
 from asyncirq.errors import UsageError
-from asyncirq.whatif.kernels import guess_release, kernel_name
+from asyncirq.whatif.kernels import captured_threading, guess_release, kernel_name
 from asyncirq.whatif.replay import Setting
 from asyncirq.whatif.wiring import read_controller, read_wiring
 
@@ -77,7 +77,7 @@ def load(path: Path, phases: Sequence[str] = (), release: str | None = None) -> 
     programs: list[PackedPhase] = []
     notes: dict[str, int] = {}
     highest = 0
-    for number, phase in enumerate(each_phase(capture, table.references, notes)):
+    for number, phase in enumerate(each_phase(capture, table.references, notes, forced=captured_threading(meta) != "stock")):
         highest = max([highest, *phase.tasks])
         _add_lines(phase, lines)
         if phase.name in chosen and phase.name != PREAMBLE:
