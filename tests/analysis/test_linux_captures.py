@@ -34,7 +34,8 @@ def test_net_rx_entries_equal_the_kernels_own_count(name: str) -> None:
 
 def test_every_capture_is_described() -> None:
     readme = (FOLDER / "README.md").read_text()
-    assert sorted(path.name for path in FOLDER.iterdir() if path.is_dir()) == sorted(ALL)
-    assert all(f"`{name}`" in readme for name in ALL)
-    files = {path.name for name in ALL for path in (FOLDER / name).iterdir()}
+    shipped = sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
+    assert {*ALL} <= {*shipped}
+    assert all(f"`{name}`" in readme for name in shipped)
+    files = {path.name for name in shipped for path in (FOLDER / name).iterdir()}
     assert all(f"`{file}`" in readme for file in files)
