@@ -68,12 +68,13 @@ def interrupts_with_levels(core: IrqTable, rows: Sequence[tuple[str, Sequence[in
     for desc in core.all_descs():
         if not desc.hidden and (desc.action is not None or any(desc.kstat_irqs)):
             numbers = "".join(f" {desc.kstat_irqs[cpu]:>10}" for cpu in online)
-            names = ", ".join(action.name for action in desc.actions())
+            names = "  " + ", ".join(action.name for action in desc.actions()) if desc.action is not None else ""
             trigger = "Level" if desc.level else "Edge"
-            lines.append(f"{desc.irq:>{width}}:{numbers}  {desc.chip.name:>8} {desc.data.hwirq:>{width}} {trigger:<8}  {names}".rstrip())
+            lines.append(f"{desc.irq:>{width}}:{numbers}  {desc.chip.name:>8} {desc.data.hwirq:>{width}} {trigger:<8}{names}")
     for label, counts, text in rows:
         numbers = "".join(f"{counts[cpu]:>10} " for cpu in online)
-        lines.append(f"{label:>{width}}: {numbers}      {text}")
+        # A label that is too wide for its column takes the blank behind it.
+        lines.append(f"{f'{label:>{width}}:':<{width + 2}}{numbers}      {text}")
     lines.append(f"{'Err':>{width}}: {errors:>10}")
     return "".join(f"{line}\n" for line in lines)
 
