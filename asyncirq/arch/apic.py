@@ -6,10 +6,12 @@ Linux: arch/x86/kernel/apic/, arch/x86/kernel/irqinit.c.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from asyncirq.arch.x86 import X86
-from asyncirq.board.apic import ApicBoard, ApicMsi
+from asyncirq.board.apic import ApicBoard
+from asyncirq.board.base import BusMsi
 from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.bottom_half.watchdog import Watchdog
 from asyncirq.entry import RESCHEDULE_VECTOR
@@ -18,6 +20,7 @@ from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.apic_message import EXTINT, INIT, STARTUP, ApicMessage
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.lapic_lvt import LINT0, LINT1, MODE_SHIFT
+from asyncirq.hw.msi import send
 from asyncirq.irq.ipi import Ipi
 from asyncirq.irq.manage import IrqCore
 from asyncirq.irq.spread import create_affinity_masks
@@ -134,9 +137,9 @@ class ApicArch(X86):
         self.board.lapics[0].regs.put(LINT0, EXTINT << MODE_SHIFT)
         return irq
 
-    def alloc_msi(self, name: str) -> ApicMsi:
+    def alloc_msi(self, name: str) -> BusMsi:
         """Return a new message of a device, with its irq."""
-        msi = ApicMsi(name, self.board)
+        msi = BusMsi(name, partial(send, self.board.bus))
         msi.irq = self.map_msi(msi)
         return msi
 

@@ -12,7 +12,8 @@ from typing import Final
 
 from asyncirq.arch.arm64_smp import IPI_CALL_FUNC, IPI_IRQ_WORK, IPI_NAMES, IPI_RESCHEDULE, SmpIpis
 from asyncirq.arch.base import Arch
-from asyncirq.board.arm64 import Arm64Board, BoardMsi
+from asyncirq.board.arm64 import Arm64Board
+from asyncirq.board.base import BusMsi
 from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.entry.arm64 import Arm64Entry
 from asyncirq.entry.arm64_stacks import Arm64Stacks, arm64_init_irq
@@ -126,9 +127,9 @@ class Arm64(Arch):
         self._active_low[gsi] = active_low
         return found or self.gic.domain.map_specifier((GIC_SPI, gsi, kind), irq)
 
-    def alloc_msi(self, name: str) -> BoardMsi:
+    def alloc_msi(self, name: str) -> BusMsi:
         """Return a new message of a device, with its irq."""
-        msi = BoardMsi(name, self.board)
+        msi = BusMsi(name, self.board.send_msi)
         msi.irq = self.map_msi(msi)
         return msi
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from asyncirq.board.base import Board, Msi
+from asyncirq.board.base import Board
 from asyncirq.costs import Costs
 from asyncirq.errors import UsageError
 from asyncirq.hw import lapic_regs as regs
@@ -155,24 +155,3 @@ class ApicBoard(Board):
     def send_msi(self, message: MsiMessage, cause: int = 0) -> int:
         """Write a device's message onto the bus; return how many CPUs it reached. Trace: msi_write."""
         return msi.send(self.bus, message, cause)
-
-
-class ApicMsi(Msi):
-    """A message to the local APICs."""
-
-    def __init__(self, name: str, board: ApicBoard) -> None:
-        super().__init__(name)
-        self._bus = board.bus
-        self._message: MsiMessage | None = None
-
-    def write_msi(self, message: MsiMessage) -> None:
-        """Take over address and data, as the kernel writes them."""
-        self._message = message if message.address else None
-
-    def send(self, cause: int = 0) -> None:
-        """Raise the interrupt. Trace: msi_write."""
-        message = self._message
-        if self.masked or message is None:
-            self.pending = True
-            return
-        msi.send(self._bus, message, cause)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from asyncirq.board.base import Board, Msi
+from asyncirq.board.base import Board
 from asyncirq.errors import UsageError
 from asyncirq.firmware.devicetree import DeviceTree, Node, Value
 from asyncirq.hw.arch_timer import ArchTimer, SystemCounter
@@ -18,7 +18,6 @@ from asyncirq.hw.gic.pe import Pe
 from asyncirq.hw.gic.wires import SpiWires
 from asyncirq.hw.idt import Idt
 from asyncirq.hw.line import Line
-from asyncirq.hw.msi import MsiMessage
 
 TIMER_PPI: Final = 27
 """The INTID of the virtual timer, which a kernel at EL1 uses."""
@@ -77,27 +76,6 @@ class Arm64Board(Board):
             self.wires.connect(line, interrupt)
             self.lines[gsi] = line
         return line
-
-
-class BoardMsi(Msi):
-    """A message that leaves through its board: ``board.send_msi``."""
-
-    def __init__(self, name: str, board: Board) -> None:
-        super().__init__(name)
-        self._send = board.send_msi
-        self._message: MsiMessage | None = None
-
-    def write_msi(self, message: MsiMessage) -> None:
-        """Take over address and data, as the kernel writes them."""
-        self._message = message if message.address else None
-
-    def send(self, cause: int = 0) -> None:
-        """Raise the interrupt. Trace: msi_write."""
-        message = self._message
-        if self.masked or message is None:
-            self.pending = True
-            return
-        self._send(message, cause)
 
 
 def virt_tree(cpus: int, controller: Node) -> DeviceTree:

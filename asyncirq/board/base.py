@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 from asyncirq.costs import Costs
@@ -73,3 +74,24 @@ class Msi(ABC):
     @abstractmethod
     def send(self, cause: int = 0) -> None:
         """Raise the interrupt."""
+
+
+class BusMsi(Msi):
+    """A message on a bus: ``send_message(message, cause)`` writes it there, to local APICs or to a board's frame."""
+
+    def __init__(self, name: str, send_message: Callable[[MsiMessage, int], int]) -> None:
+        super().__init__(name)
+        self._send = send_message
+        self._message: MsiMessage | None = None
+
+    def write_msi(self, message: MsiMessage) -> None:
+        """Take over address and data, as the kernel writes them."""
+        self._message = message if message.address else None
+
+    def send(self, cause: int = 0) -> None:
+        """Raise the interrupt. Trace: msi_write."""
+        message = self._message
+        if self.masked or message is None:
+            self.pending = True
+            return
+        self._send(message, cause)

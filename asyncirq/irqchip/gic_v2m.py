@@ -11,10 +11,10 @@ from asyncirq.errors import UsageError
 from asyncirq.hw.cpu import Cpu
 from asyncirq.hw.gic.regs import PPI_LIMIT
 from asyncirq.hw.msi import MsiMessage
-from asyncirq.irq.chip import IRQCHIP_ONESHOT_SAFE, IrqChip
 from asyncirq.irq.desc import IRQ_TYPE_EDGE_RISING, IrqData
 from asyncirq.irq.domain import IrqDomain
 from asyncirq.irqchip.gic import GicV2
+from asyncirq.irqchip.gic_msi import GicMsiChip
 from asyncirq.irqchip.msi import MsiTarget
 
 FRAME: Final = 0x0802_0000
@@ -29,7 +29,7 @@ class V2mDomain(IrqDomain):
     def __init__(self, gic: GicV2, first: int, count: int) -> None:
         super().__init__(gic.core, "MSI", 0, gic.domain)
         self.gic = gic
-        self.chip = V2mChip(gic)
+        self.chip = GicMsiChip("MSI", gic.chip, gic.chip, gic.core.costs.mmio_ns)
         self._free = list(range(PPI_LIMIT + first, PPI_LIMIT + first + count))
 
     def alloc(self, data: IrqData, arg: Any) -> None:
@@ -63,41 +63,3 @@ class V2mDomain(IrqDomain):
         target: MsiTarget = data.chip_data
         target.write_msi(MsiMessage(0, 0))
         self.gic.chip.irq_mask(cpu, data.parent)
-
-
-class V2mChip(IrqChip):
-    """The device's side of a message: its mask bit, or where it has none that of the SPI. The rest is the GIC's."""
-
-    name = "MSI"
-    flags = IRQCHIP_ONESHOT_SAFE
-
-    def __init__(self, gic: GicV2) -> None:
-        self.gic = gic
-        self._eoi = gic.chip.irq_eoi
-
-    def irq_mask(self, cpu: Cpu, data: IrqData) -> int:
-        """Mask the message."""
-        return self._mask(cpu, data, masked=True)
-
-    def irq_unmask(self, cpu: Cpu, data: IrqData) -> int:
-        """Unmask the message."""
-        return self._mask(cpu, data, masked=False)
-
-    def _mask(self, cpu: Cpu, data: IrqData, masked: bool) -> int:
-        assert data.parent is not None
-        target: MsiTarget = data.chip_data
-        if not target.can_mask:
-            return self.gic.chip.irq_mask(cpu, data.parent) if masked else self.gic.chip.irq_unmask(cpu, data.parent)
-        target.mask_msi(masked)
-        return self.gic.core.costs.mmio_ns
-
-    def irq_eoi(self, cpu: Cpu, data: IrqData) -> int:
-        """Leave it to the GIC."""
-        parent = data.parent
-        assert parent is not None
-        return self._eoi(cpu, parent)
-
-    def irq_set_affinity(self, cpu: Cpu, data: IrqData, mask: int, force: bool) -> int:
-        """Leave it to the GIC."""
-        assert data.parent is not None
-        return self.gic.chip.irq_set_affinity(cpu, data.parent, mask, force)

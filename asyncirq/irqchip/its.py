@@ -17,9 +17,10 @@ from asyncirq.hw.gic import regs
 from asyncirq.hw.gic.its import Its
 from asyncirq.hw.gic.its_command import Command, ItsMessage
 from asyncirq.hw.msi import MsiMessage
-from asyncirq.irq.chip import IRQCHIP_ONESHOT_SAFE, IRQCHIP_STATE_PENDING, IrqChip
+from asyncirq.irq.chip import IRQCHIP_STATE_PENDING, IrqChip
 from asyncirq.irq.desc import IrqData
 from asyncirq.irq.domain import IrqDomain
+from asyncirq.irqchip.gic_msi import GicMsiChip
 from asyncirq.irqchip.gic_v3 import GicV3
 from asyncirq.irqchip.msi import MsiTarget
 
@@ -204,7 +205,7 @@ class ItsMsiDomain(IrqDomain):
 
     def __init__(self, driver: ItsDriver) -> None:
         super().__init__(driver.gic.core, "ITS-MSI", 0, driver.domain)
-        self.chip = ItsMsiChip(driver)
+        self.chip = GicMsiChip("ITS-MSI", driver.domain.chip, driver.gic.chip, driver.gic.core.costs.mmio_ns)
 
     def alloc(self, data: IrqData, arg: Any) -> None:
         """Put one message in front of an LPI; ``arg`` is its ``MsiTarget``."""
@@ -224,43 +225,3 @@ class ItsMsiDomain(IrqDomain):
         """Take the message out of the device."""
         target: MsiTarget = data.chip_data
         target.write_msi(MsiMessage(0, 0))
-
-
-class ItsMsiChip(IrqChip):
-    """The device's side of a message: its mask bit, or where it has none that of the LPI. The rest is the ITS's and the GIC's."""
-
-    name = "ITS-MSI"
-    flags = IRQCHIP_ONESHOT_SAFE
-
-    def __init__(self, driver: ItsDriver) -> None:
-        self.driver = driver
-        self.costs = driver.gic.core.costs
-        self.lpis = driver.domain.chip
-        self._eoi = driver.gic.chip.irq_eoi
-
-    def irq_mask(self, cpu: Cpu, data: IrqData) -> int:
-        """Mask the message."""
-        return self._mask(cpu, data, masked=True)
-
-    def irq_unmask(self, cpu: Cpu, data: IrqData) -> int:
-        """Unmask the message."""
-        return self._mask(cpu, data, masked=False)
-
-    def _mask(self, cpu: Cpu, data: IrqData, masked: bool) -> int:
-        assert data.parent is not None
-        target: MsiTarget = data.chip_data
-        if not target.can_mask:
-            return self.lpis.irq_mask(cpu, data.parent) if masked else self.lpis.irq_unmask(cpu, data.parent)
-        target.mask_msi(masked)
-        return self.costs.mmio_ns
-
-    def irq_eoi(self, cpu: Cpu, data: IrqData) -> int:
-        """Leave it to the GIC."""
-        parent = data.parent
-        assert parent is not None
-        return self._eoi(cpu, parent)
-
-    def irq_set_affinity(self, cpu: Cpu, data: IrqData, mask: int, force: bool) -> int:
-        """Leave it to the ITS."""
-        assert data.parent is not None
-        return self.lpis.irq_set_affinity(cpu, data.parent, mask, force)
