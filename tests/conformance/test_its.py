@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from asyncirq.hw.gic import its, regs
 from asyncirq.hw.gic import its_command as cmd
+from asyncirq.hw.gic import regs
 from asyncirq.hw.gic.its_command import Command
 from tests.hw.gic.gics import G1, NONE, Processor, finish
 from tests.hw.gic.its_world import CONFIG, ItsWorld
@@ -37,8 +37,8 @@ def test_ITS_06_unmapped_collection() -> None:
     world = ItsWorld()
     world.common()
     assert world.run(cmd.mapti(2, 0, 8192, 0)) == []
-    assert world.interrupt(2, 0) == [its.INT_UNMAPPED]
-    assert world.run(cmd.invall(0)) == [its.INVALL_UNMAPPED_COLLECTION]
+    assert world.interrupt(2, 0) == [0x010310]
+    assert world.run(cmd.invall(0)) == [0x010D09]
     world.its.save()
     for lpis in world.lpis:
         lpis.save()
@@ -113,30 +113,51 @@ def test_ITS_09_lpis_have_no_active_state() -> None:
     assert pe.ack() == 8195
 
 
+def event_errors(number: int, code: int) -> list[tuple[Command, int]]:
+    """Return what can be wrong with a command that names a device and its event."""
+    first = 0x010000 | code << 8
+    places = ((0x1_0000, 0, 1), (9, 0, 4), (2, 256, 5), (2, 1, 7), (2, 30, 0x10))
+    return [(cmd.event_command(number, device, event), first | what) for device, event, what in places]
+
+
 @pytest.mark.parametrize(
     ("command", "error"),
     [
-        (cmd.mapd(0x1_0000, 0, 8), its.MAPD_DEVICE),
-        (cmd.mapd(1, 0, 17), its.MAPD_ITT_SIZE),
-        (cmd.mapc(1, 4), its.MAPC_TARGET),
-        (cmd.mapc(0xFFFF, 0), its.MAPC_COLLECTION),
-        (cmd.mapti(9, 0, 8200, 2), its.MAPTI_UNMAPPED_DEVICE),
-        (cmd.mapti(2, 256, 8200, 2), its.MAPTI_EVENT),
-        (cmd.mapti(2, 1, 0x1_0000, 2), its.MAPTI_INTID),
-        (cmd.mapti(2, 1, 8191, 2), its.MAPTI_INTID),
-        (cmd.movi(2, 1, 2), its.MOVI_UNMAPPED_INTERRUPT),
-        (cmd.movi(2, 20, 9), its.MOVI_UNMAPPED_COLLECTION),
-        (cmd.movall(0, 4), its.MOVALL_TARGET),
-        (cmd.invall(9), its.INVALL_UNMAPPED_COLLECTION),
-        (cmd.event_command(cmd.INT, 2, 1), its.INT_UNMAPPED),
-        (cmd.event_command(cmd.CLEAR, 2, 1), its.CLEAR_UNMAPPED),
-        (cmd.event_command(cmd.INV, 2, 1), its.INV_UNMAPPED),
-        (cmd.event_command(cmd.DISCARD, 2, 1), its.DISCARD_UNMAPPED),
+        (cmd.mapd(0x1_0000, 0, 8), 0x010801),
+        (cmd.mapd(1, 0, 17), 0x010802),
+        (cmd.mapc(1, 4), 0x010902),
+        (cmd.mapc(0xFFFF, 0), 0x010903),
+        (cmd.mapti(0x1_0000, 0, 8200, 2), 0x010A01),
+        (cmd.mapti(2, 1, 8200, 0xFFFF), 0x010A03),
+        (cmd.mapti(9, 0, 8200, 2), 0x010A04),
+        (cmd.mapti(2, 256, 8200, 2), 0x010A05),
+        (cmd.mapti(2, 1, 0x1_0000, 2), 0x010A06),
+        (cmd.mapti(2, 1, 8191, 2), 0x010A06),
+        (cmd.mapi(0x1_0000, 8200, 2), 0x010B01),
+        (cmd.mapi(9, 8200, 2), 0x010B04),
+        (cmd.mapi(2, 8200, 2), 0x010B05),
+        (cmd.mapi(2, 1, 0xFFFF), 0x010B03),
+        (cmd.mapi(2, 1, 2), 0x010B06),
+        (cmd.movi(0x1_0000, 20, 2), 0x010101),
+        (cmd.movi(2, 20, 0xFFFF), 0x010103),
+        (cmd.movi(9, 20, 2), 0x010104),
+        (cmd.movi(2, 256, 2), 0x010105),
+        (cmd.movi(2, 1, 2), 0x010107),
+        (cmd.movi(2, 20, 9), 0x010109),
+        (cmd.movi(2, 30, 2), 0x010109),
+        (cmd.movall(0, 4), 0x010E01),
+        (cmd.invall(0xFFFF), 0x010D03),
+        (cmd.invall(9), 0x010D09),
+        *event_errors(cmd.INT, 0x03),
+        *event_errors(cmd.CLEAR, 0x05),
+        *event_errors(cmd.INV, 0x0C),
+        *event_errors(cmd.DISCARD, 0x0F),
     ],
 )
 def test_ITS_10_bad_commands_do_not_stop_the_queue(command: Command, error: int) -> None:
     world = ItsWorld()
     world.common()
+    assert world.run(cmd.mapti(2, 30, 8230, 9)) == []  # a collection without a target, as yet
     before = world.its.creadr
     assert world.run(command, cmd.event_command(cmd.INT, 2, 20)) == [error]
     assert world.its.read(regs.GITS_CREADR) == before + 64
@@ -166,7 +187,7 @@ def test_ITS_12_clear_and_discard() -> None:
     world.its.message(2, 20)
     assert world.run(cmd.event_command(cmd.DISCARD, 2, 20)) == []
     assert not pe.interface.irq
-    assert world.run(cmd.event_command(cmd.INT, 2, 20)) == [its.INT_UNMAPPED]
+    assert world.run(cmd.event_command(cmd.INT, 2, 20)) == [0x010307]
     assert pe.ack() == NONE
 
 
@@ -188,11 +209,11 @@ def test_ITS_13_movi_and_movall() -> None:
 def test_ITS_14_mapi() -> None:
     world = ItsWorld()
     world.common()
-    assert world.run(world.device(3, 14), cmd.mapi(3, 8191, 2)) == [its.MAPTI_INTID]
+    assert world.run(world.device(3, 14), cmd.mapi(3, 8191, 2)) == [0x010B06]
     assert world.run(cmd.mapi(3, 8300, 2)) == []
     world.interrupt(3, 8300)
     assert taken(world) == [[], [], [8300], []]
-    assert world.run(world.device(4, 16), cmd.mapi(4, 0xFFFF, 2), cmd.mapti(4, 0, 0x1_0000, 2)) == [its.MAPTI_INTID]
+    assert world.run(world.device(4, 16), cmd.mapi(4, 0xFFFF, 2), cmd.mapti(4, 0, 0x1_0000, 2)) == [0x010A06]
 
 
 def test_ITS_15_disabled_its() -> None:
@@ -209,6 +230,13 @@ def test_ITS_15_disabled_its() -> None:
     world.its.write(regs.GITS_CTLR, 1)
     world.settle()
     assert taken(world) == [[], [], [], [8195]]
+
+
+def test_device_can_be_unmapped_whatever_size_the_command_says() -> None:
+    world = ItsWorld()
+    world.common()
+    assert world.run(cmd.mapd(2, 0, 32, valid=False)) == []
+    assert world.interrupt(2, 20) == [0x010304]
 
 
 def test_S1_16_its_translation() -> None:

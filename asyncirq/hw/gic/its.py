@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from asyncirq.hw.gic import its_command as cmd
+from asyncirq.hw.gic import its_error as err
 from asyncirq.hw.gic import regs
 from asyncirq.hw.gic.its_command import Command
 from asyncirq.hw.gic.its_table import ENTRY, Device, Event, ItsTables
@@ -19,22 +20,6 @@ from asyncirq.hw.gic.memory import Memory
 
 if TYPE_CHECKING:
     from asyncirq.trace.recorder import Recorder
-
-MOVI_UNMAPPED_INTERRUPT: Final = 0x010107
-MOVI_UNMAPPED_COLLECTION: Final = 0x010109
-INT_UNMAPPED: Final = 0x010307
-CLEAR_UNMAPPED: Final = 0x010507
-MAPD_DEVICE: Final = 0x010801
-MAPD_ITT_SIZE: Final = 0x010802
-MAPC_TARGET: Final = 0x010902
-MAPC_COLLECTION: Final = 0x010903
-MAPTI_UNMAPPED_DEVICE: Final = 0x010A04
-MAPTI_EVENT: Final = 0x010A05
-MAPTI_INTID: Final = 0x010A06
-INV_UNMAPPED: Final = 0x010C07
-INVALL_UNMAPPED_COLLECTION: Final = 0x010D09
-MOVALL_TARGET: Final = 0x010E01
-DISCARD_UNMAPPED: Final = 0x010F07
 
 EVENT_BITS: Final = 16
 DEVICE_BITS: Final = 16
@@ -110,30 +95,37 @@ class Its:
     def _execute(self, command: Command) -> int:
         """Execute one command and return its error, 0 for none. Unknown ones are skipped."""
         number = command.number
+        what = 0
         if number == cmd.MAPD:
-            return self._mapd(command)
-        if number == cmd.MAPC:
+            what = self._mapd(command)
+        elif number == cmd.MAPC:
             return self._mapc(command)
-        if number in (cmd.MAPTI, cmd.MAPI):
-            return self._mapti(command, command.intid if number == cmd.MAPTI else command.event)
-        if number == cmd.MOVI:
-            return self._movi(command)
-        if number == cmd.INVALL:
-            lpis = self._lpis_of(command.collection)
-            if lpis is None:
-                return INVALL_UNMAPPED_COLLECTION
-            lpis.invalidate_all()
+        elif number in (cmd.MAPTI, cmd.MAPI):
+            what = self._mapti(command, command.intid if number == cmd.MAPTI else command.event)
+        elif number == cmd.MOVI:
+            what = self._movi(command)
+        elif number == cmd.INVALL:
+            what = self._invall(command)
         elif number == cmd.MOVALL:
             return self._movall(command)
         elif number in (cmd.INT, cmd.CLEAR, cmd.INV, cmd.DISCARD):
-            return self._on_event(command)
-        return 0
+            what = self._on_event(command)
+        return err.number(number, what) if what else 0
+
+    def _check_device(self, command: Command) -> int:
+        """Return what is wrong with a command's device and event, 0 for nothing."""
+        if command.device >= min(self.capacity(0), 1 << DEVICE_BITS):
+            return err.DEVICE_RANGE
+        device = self.tables.devices.get(command.device)
+        if device is None:
+            return err.UNMAPPED_DEVICE
+        return err.EVENT_RANGE if command.event >= 1 << device.event_bits else 0
 
     def _mapd(self, command: Command) -> int:
         if command.device >= min(self.capacity(0), 1 << DEVICE_BITS):
-            return MAPD_DEVICE
-        if command.event_bits > EVENT_BITS:
-            return MAPD_ITT_SIZE
+            return err.DEVICE_RANGE
+        if command.valid and command.event_bits > EVENT_BITS:
+            return err.SIZE_RANGE
         self.tables.devices.pop(command.device, None)
         if command.valid:
             self.tables.devices[command.device] = Device(command.address, command.event_bits)
@@ -141,43 +133,54 @@ class Its:
 
     def _mapc(self, command: Command) -> int:
         if command.collection >= self.capacity(1):
-            return MAPC_COLLECTION
+            return err.number(cmd.MAPC, err.COLLECTION_RANGE)
         if not command.valid:
             self.tables.collections.pop(command.collection, None)
             return 0
         if command.target >= len(self.lpis):
-            return MAPC_TARGET
+            return err.MAPC_TARGET
         self.tables.collections[command.collection] = command.target
         return 0
 
     def _mapti(self, command: Command, intid: int) -> int:
-        device = self.tables.devices.get(command.device)
-        if device is None:
-            return MAPTI_UNMAPPED_DEVICE
-        if command.event >= 1 << device.event_bits:
-            return MAPTI_EVENT
-        if not regs.LPI_BASE <= intid < 1 << self.lpis[0].id_bits:
-            return MAPTI_INTID
+        wrong = self._check_device(command)
+        if wrong:
+            return wrong
         if command.collection >= self.capacity(1):
-            return MAPC_COLLECTION
-        device.events[command.event] = Event(intid, command.collection)
+            return err.COLLECTION_RANGE
+        if not regs.LPI_BASE <= intid < 1 << self.lpis[0].id_bits:
+            return err.INTID_RANGE
+        self.tables.devices[command.device].events[command.event] = Event(intid, command.collection)
         return 0
 
     def _movi(self, command: Command) -> int:
+        wrong = self._check_device(command)
+        if wrong:
+            return wrong
+        if command.collection >= self.capacity(1):
+            return err.COLLECTION_RANGE
         entry = self.tables.find(command.device, command.event)
-        source = None if entry is None else self._lpis_of(entry.collection)
-        if entry is None or source is None:
-            return MOVI_UNMAPPED_INTERRUPT
-        target = self._lpis_of(command.collection)
-        if target is None:
-            return MOVI_UNMAPPED_COLLECTION
+        if entry is None:
+            return err.UNMAPPED_EVENT
+        source, target = self._lpis_of(entry.collection), self._lpis_of(command.collection)
+        if source is None or target is None:
+            return err.UNMAPPED_COLLECTION
         entry.collection = command.collection
         source.move(entry.intid, target)
         return 0
 
+    def _invall(self, command: Command) -> int:
+        if command.collection >= self.capacity(1):
+            return err.COLLECTION_RANGE
+        lpis = self._lpis_of(command.collection)
+        if lpis is None:
+            return err.UNMAPPED_COLLECTION
+        lpis.invalidate_all()
+        return 0
+
     def _movall(self, command: Command) -> int:
         if max(command.target, command.other_target) >= len(self.lpis):
-            return MOVALL_TARGET
+            return err.MOVALL_TARGET
         source = self.lpis[command.target]
         for intid in sorted(source.known):
             source.move(intid, self.lpis[command.other_target])
@@ -185,18 +188,22 @@ class Its:
 
     def _on_event(self, command: Command) -> int:
         """Execute one of the commands that name a mapped event."""
-        number = command.number
+        wrong = self._check_device(command)
+        if wrong:
+            return wrong
         entry = self.tables.find(command.device, command.event)
-        lpis = None if entry is None else self._lpis_of(entry.collection)
-        if entry is None or (lpis is None and number != cmd.DISCARD):
-            return {cmd.INT: INT_UNMAPPED, cmd.CLEAR: CLEAR_UNMAPPED, cmd.INV: INV_UNMAPPED, cmd.DISCARD: DISCARD_UNMAPPED}[number]
-        if number == cmd.INT and lpis is not None:
+        if entry is None:
+            return err.UNMAPPED_EVENT
+        lpis = self._lpis_of(entry.collection)
+        if lpis is None:
+            return err.EVENT_INVALID
+        number = command.number
+        if number == cmd.INT:
             lpis.pend(entry.intid)
-        elif number == cmd.INV and lpis is not None:
+        elif number == cmd.INV:
             lpis.invalidate(entry.intid)
         else:
-            if lpis is not None:
-                lpis.clear(entry.intid)
+            lpis.clear(entry.intid)
             if number == cmd.DISCARD:
                 del self.tables.devices[command.device].events[command.event]
         return 0
