@@ -54,6 +54,10 @@ class RtMutexBase(Tracked):
         self.waiters: list[Waiter] = []
         self.contended = 0
 
+    def holds(self, task: Task) -> bool:
+        """Tell whether a task owns the lock."""
+        return self.owner is task
+
     def try_lock(self, task: Task) -> bool:
         """Take the lock if it is free and no waiter has a better claim; return whether it was taken."""
         if not self.try_take(task):
@@ -90,8 +94,8 @@ class RtMutexBase(Tracked):
         if self.owner is not task:
             holder = "nobody" if self.owner is None else f"{self.owner.comm}/{self.owner.pid}"
             raise KernelBug(f"{task.comm}/{task.pid} unlocks {self.name}, which {holder} owns, at {self.sched.engine.now} ns")
-        release_held(task, self)
         if not self.waiters:
+            release_held(task, self)
             self.owner = None
             return
         sched = self.sched
@@ -100,6 +104,7 @@ class RtMutexBase(Tracked):
             await cpu.spend(sched.costs.lock_handover_ns)
         top = self.waiters[0]
         task.pi_waiters.remove(top)
+        release_held(task, self)
         self.owner = None
         adjust_prio_chain(cpu, task)
         await sched.try_to_wake_up(cpu, top.task, self.wake_mask)
