@@ -44,7 +44,8 @@ class Machine:
     ``trace`` False records nothing at all (the run is the same, only faster); ``sinks`` receive the records, by default one list in
     memory, which ``records`` returns; ``sinks=()`` keeps nothing but the digest. ``executor`` is ``"native"`` or ``"anyio"``.
     ``policy`` decides ties; ``replay`` is the tape of an earlier live run. ``check`` watches the invariants of
-    ``asyncirq.invariants``. ``debug`` traces every step of the flow handlers, ``detail`` every step of the entry code with its stacks.
+    ``asyncirq.invariants``, and ``accounts`` says then what became of each CPU's time. ``debug`` traces every step of the flow handlers,
+    ``detail`` every step of the entry code with its stacks.
     ``prepare(kernel)`` is called before the boot: the place to replace a platform's hooks.
 
     The parts, for experiments that go deeper: ``driver`` (``driver.live(speed)`` paces the run by the wall clock),
@@ -103,8 +104,7 @@ class Machine:
         self._entered = False
         if self.trace is not None:
             self.driver.on_slice = self.trace.flush
-        if check:
-            invariants.watch(self.cpus)
+        self.accounts = invariants.watch(self.sched) if check else []
         if prepare is not None:
             prepare(self.kernel)
         self.kernel.boot()

@@ -78,7 +78,7 @@ class Small:
         for cpu in self.cpus:
             self.entry.install(cpu.idt)
             self.engine.resume(self.sched.new_idle(cpu, self.idle.cpu_idle).sim)
-        invariants.watch(self.cpus)
+        self.accounts = invariants.watch(self.sched)
 
     def ipi(self, cpu: Cpu, dest: int, vector: int) -> None:
         cpu.lapic.send_ipi(dest, vector, cause=cpu.cause)

@@ -17,7 +17,8 @@ The greatest of each, interrupts taken out, and the interrupts as they came are 
 
 Source: Bristot de Oliveira and others, "Demystifying the Real-Time Linux Scheduling Latency", ECRTS 2020, sections 4 and 5.
 Model: for traces of our own kernel with ``rv`` on, preemption full or rt; NMIs and exceptions are not told apart from interrupts. What
-the idle task does between two halts is a ``poid``; halting is nothing.
+the idle task does between two halts is a ``poid``; halting is nothing. Where preemption was off already an interrupt lasts up to the
+next event: the way into a softirq at its exit is counted with it.
 """
 
 from __future__ import annotations

@@ -50,6 +50,10 @@ class Mutex(Tracked):
         """Who holds the mutex."""
         return self._owner if self._rt is None else self._rt.owner
 
+    def holds(self, task: Task) -> bool:
+        """Tell whether a task owns the mutex."""
+        return self.owner is task
+
     def try_lock(self, task: Task) -> bool:
         """Take the mutex if it is free; return whether it was."""
         if not (self._try(task) if self._rt is None else self._rt.try_take(task)):

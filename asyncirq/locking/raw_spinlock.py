@@ -138,6 +138,10 @@ class RawSpinlock(IrqVariants, Tracked):
 
     # --- the queue
 
+    def holds(self, task: Task) -> bool:
+        """Tell whether a task, or an interrupt on top of it, owns the lock."""
+        return self.owner is task.sim
+
     def _take(self, task: Task, level: int) -> None:
         self.owner = task.sim
         self.level = level

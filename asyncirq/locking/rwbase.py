@@ -106,6 +106,10 @@ class RwBase:
         self._enter(task)
         await self.write_unlock(task)
 
+    def holds(self, task: Task) -> bool:
+        """Tell whether a task is one of the readers; the writer holds the inner mutex."""
+        return task in self.readers
+
     def _enter(self, task: Task) -> None:
         self.readers.append(task)
         task.held_locks.append(self)

@@ -111,6 +111,10 @@ class RwLock(Tracked):
         release_held(task, self)
         self._admit()
 
+    def holds(self, task: Task) -> bool:
+        """Tell whether a task has it, to read or to write."""
+        return self.writer is task.sim or task.sim in self.readers
+
     def _holder(self) -> Context | None:
         if self.writer is not None:
             return self.writer

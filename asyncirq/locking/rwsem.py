@@ -53,6 +53,10 @@ class RwSemaphore(Tracked):
         """Who holds it alone."""
         return self._writer if self._rt is None else self._rt.writer
 
+    def holds(self, task: Task) -> bool:
+        """Tell whether a task has it, to read or to write."""
+        return self._writer is task or task in self._readers
+
     # --- readers
 
     def try_read(self, task: Task) -> bool:

@@ -123,7 +123,14 @@ class Random:
 
         asyncio.run(run())
         events = capture_from_records(self.m.records, "scene").events
-        return thread_latencies(events, softirq_threads=self.m.config.rt)
+        found = thread_latencies(events, softirq_threads=self.m.config.rt)
+        for cpu in found:
+            # The trace shows the same interrupts as the account of the invariants, which reads no trace; only where preemption was off
+            # already nothing in it tells an interrupt's end from the softirq that follows at once.
+            spans = sum(end - begin for each in cpu.interrupts.values() for begin, end in each)
+            more, entry = spans - self.m.accounts[cpu.cpu].kinds["interrupt"], self.m.costs.softirq_entry_ns
+            assert (more >= 0 and more % entry == 0) if not self.m.config.rt else more == 0
+        return found
 
 
 @given(st.integers(1, 3), st.sampled_from(KERNELS), st.integers(0, 10**6), st.integers(0, 3), st.integers(1, 6))

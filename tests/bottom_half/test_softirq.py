@@ -169,11 +169,11 @@ def test_softirqs_do_not_inherit_the_memory_reserves() -> None:
 def test_a_count_changed_between_two_actions_is_found_at_the_end() -> None:
     m = Rig(softirq_next_ns=100)
 
-    async def unbalanced(cpu: Cpu) -> None:
-        cpu.preempt_count += 0x200
+    def unbalanced() -> None:
+        m.cpus[0].preempt_count += 0x200
 
     m.irq_raises(100, NET_RX_SOFTIRQ, TASKLET_SOFTIRQ)
-    m.irq(150, unbalanced)
+    m.at(150, unbalanced)
     with pytest.raises(KernelBug, match="^WARNING: preempt_count 00000201 after softirqs on CPU0 at 200 ns$"):
         m.play(1000)
     m.end()

@@ -798,7 +798,7 @@ def test_request_any_context_irq() -> None:
         return IRQ_HANDLED
 
     async def handler(context: Task | Cpu, irq: int, dev_id: object) -> int:
-        rig.note(type(context).__name__)
+        rig.note("Task" if isinstance(context, Task) else "Cpu")
         return IRQ_HANDLED
 
     rig.request(parent, None, demux, IRQF_ONESHOT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,18 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncirq import Machine, invariants, preset
+from asyncirq.analysis import wakeups
 from asyncirq.analysis.model import capture_from_records
 from asyncirq.analysis.wakeups import wake_ups
 from asyncirq.config import KernelConfig
 from asyncirq.errors import KernelBug
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.task import SCHED_FIFO, TASK_INTERRUPTIBLE, TASK_UNINTERRUPTIBLE, Task
-from asyncirq.trace.record import tag_of
+from asyncirq.trace.events_sched import SchedMigrateTask
+from asyncirq.trace.record import Record, tag_of
+from tests.analysis.test_thread_latency import Random
 from tests.sched.harness import FULL, RT, Lab
+from tests.stories.one_interrupt import one_interrupt
+from tests.stories.test_controllers import KERNELS, Story, edges, message, one_card, shared_wire
 
 US = 1_000
 MS = 1_000_000
 START = 1_000 * US
+STORIES: tuple[Story, ...] = (one_card, shared_wire, edges, message)
 
 # --- fixed priorities: the recurrence of Joseph and Pandya
 
@@ -189,8 +196,14 @@ def test_time_is_accounted_to_the_nanosecond_and_one_task_runs(cpus: int, kernel
         parts[n][doing[n][0]] += m.now - last[n]
         used[doing[n][1]] += m.now - last[n] if doing[n][1] else 0
         assert sum(parts[n].values()) == m.now
+        # The account that the invariants keep, which reads no trace, has the same tasks, each to the nanosecond.
+        account = m.accounts[n]
+        account.charge(m.cpus[n], m.cpus[n].preempt_count)
+        assert sum(account.kinds.values()) == m.now
+        assert all(account.kinds[kind] > 0 for kind in ("task", "interrupt"))
     # What the scheduler charged is what the trace shows, for each task; and the rest is what the idle tasks had.
     assert {task.pid: task.sum_exec for task in scene.tasks} == {task.pid: used[task.pid] for task in scene.tasks}
+    assert {task.pid: m.accounts[0].used[task] for task in scene.tasks} == {task.pid: used[task.pid] for task in scene.tasks}
     idle = sum(rq.idle.sum_exec for rq in m.sched.rqs)
     assert idle + sum(used.values()) == cpus * m.now
 
@@ -217,6 +230,66 @@ def test_every_wake_up_is_explained_to_the_nanosecond(cpus: int, kernel: KernelC
                 since[switch.prev_pid] = switch.ts
     for task in scene.tasks:
         assert task.run_delay == waited[task.pid]
+
+
+def every_wake_up_is_explained(records: Sequence[Record]) -> int:
+    """Check that each wake-up that came to its end is cut without rest; return how many there were."""
+    events = capture_from_records(records, "scene").events
+    found = wake_ups(events)
+    assert all(sum(wake.parts.values()) == wake.latency_ns and min(wake.parts.values()) >= 0 for wake in found)
+    # None is left out: each task that was woken and then got a CPU has one, from the last waking before that.
+    asked: dict[int, int] = {}
+    ended = []
+    for event in events:
+        if event.name == "sched_waking":
+            asked[int(event.fields["pid"])] = event.ts
+        elif event.name == "sched_switch" and event.fields["next_pid"]:
+            pid = int(event.fields["next_pid"])
+            ended += [(pid, asked.pop(pid), event.ts)] if pid in asked else []
+    assert [(wake.pid, wake.waking_ns, wake.running_ns) for wake in found] == ended
+    return len(found)
+
+
+@pytest.mark.parametrize("cpus", [2, 4])
+@pytest.mark.parametrize("release", ["linux-6.1", "linux-6.12", "linux-7.1"])
+def test_every_wake_up_on_realtime_machines_is_explained(release: str, cpus: int) -> None:
+    moved = 0
+    for seed in range(3):
+        scene = Scene(cpus, preset(release, rt=True), seed)
+        scene.play(8 * MS)
+        assert every_wake_up_is_explained(scene.m.records) > 30
+        busy = Random(cpus, preset(release, rt=True, rv=True), seed, devices=3, threads=3 * cpus)
+        busy.play(3 * MS)
+        assert every_wake_up_is_explained(busy.m.records) > 30
+        moved += sum(isinstance(record, SchedMigrateTask) for record in busy.m.records)
+    assert moved > 10
+
+
+@pytest.mark.parametrize("kernel", list(KERNELS))
+def test_every_wake_up_of_the_stories_is_explained(kernel: str) -> None:
+    async def tell(story: Story) -> list[Record]:
+        async with Machine(1, KERNELS[kernel], check=True) as m:
+            await story(m)
+            return m.records
+
+    assert sum(every_wake_up_is_explained(asyncio.run(tell(story))) for story in STORIES) > 0
+
+
+def test_every_wake_up_of_one_interrupt_is_explained() -> None:
+    assert every_wake_up_is_explained(asyncio.run(one_interrupt())) > 0
+
+
+def test_a_wake_up_whose_parts_do_not_sum_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = wakeups._Waiting.cut
+
+    def loses(self: Any, ts: int, doing: str) -> None:
+        right(self, ts, doing)
+        if doing == "hardirq":
+            self.parts[doing] -= 1
+
+    monkeypatch.setattr(wakeups._Waiting, "cut", loses)
+    with pytest.raises(AssertionError):
+        every_wake_up_is_explained(asyncio.run(one_interrupt()))
 
 
 def test_parts_of_one_wake_up() -> None:
