@@ -15,8 +15,10 @@ from devices.e1000 import DEFAULT_ITR_NS, DEFAULT_RING
 from devices.e1000 import BottomHalf as E1000BottomHalf
 from devices.timer_card import BottomHalf as TimerCardBottomHalf
 
-_DURATION: Final = re.compile(r"\s*(\d[\d_]*)\s*(ns|us|ms|s)?\s*")
+_DURATION: Final = re.compile(r"\s*([0-9]+(?:_[0-9]+)*)\s*(ns|us|ms|s)?\s*")
 _UNITS: Final = (("ns", 1), ("us", NSEC_PER_USEC), ("ms", NSEC_PER_MSEC), ("s", NSEC_PER_SEC))
+LONGEST_NS: Final = 1 << 60
+"""36 years: the sum of a few durations is still a number of 64 bits."""
 
 
 class Nanoseconds(int):
@@ -35,6 +37,8 @@ def parse_duration(value: object) -> Nanoseconds:
         number = int(found[1]) * dict(_UNITS)[found[2] or "ns"]
     if number < 0:
         raise ValueError(f"{value!r} is below 0")
+    if number > LONGEST_NS:
+        raise ValueError(f"{value!r} is longer than {LONGEST_NS // NSEC_PER_SEC} s")
     return Nanoseconds(number)
 
 

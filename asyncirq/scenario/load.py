@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -13,9 +13,12 @@ from asyncirq.board import board_class, choose_controller
 from asyncirq.config import KernelConfig, preset
 from asyncirq.costs import Costs
 from asyncirq.errors import UsageError
+from asyncirq.scenario.explain import explain
 from asyncirq.scenario.file import ScenarioFile, decode_hook
 
 T = TypeVar("T")
+OWN_KEYS: Final = (("release", "kernel"), ("rt", "rt"), ("threadirqs", "threadirqs"))
+"""Policies that have a key of their own in ``[machine]``."""
 
 
 class Scenario(msgspec.Struct):
@@ -46,12 +49,17 @@ def load_scenario(path: str | Path) -> Scenario:
 def parse_scenario(text: str, path: str = "<scenario>") -> Scenario:
     """Check a scenario given as text; ``path`` names it in messages. Raises ``UsageError`` that names file and key."""
     try:
-        file = msgspec.convert(tomllib.loads(text), ScenarioFile, dec_hook=decode_hook)
+        data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: {error}") from None
+    try:
+        file = msgspec.convert(data, ScenarioFile, dec_hook=decode_hook)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{path}: {explain(str(error))}") from None
+        raise UsageError(f"{path}: {explain(str(error), ScenarioFile, data)}") from None
     machine = file.machine
+    for name, key in OWN_KEYS:
+        if name in machine.policies:
+            raise UsageError(f"{path}: machine.policies.{name}: give it as machine.{key}")
     kernel = _named(path, "machine", lambda: preset(machine.kernel, rt=machine.rt, threadirqs=machine.threadirqs, **machine.policies))
     if machine.arch is not None or machine.controller is not None:
         key = "machine.arch" if machine.controller is None else "machine.controller"
@@ -68,19 +76,6 @@ def with_seed(scenario: Scenario, seed: int) -> Scenario:
     return msgspec.structs.replace(scenario, file=msgspec.structs.replace(scenario.file, machine=machine))
 
 
-def explain(message: str) -> str:
-    """Put the key first in a message of the decoder: ``device[0].name: expected `str`, got `int```."""
-    what, _, where = message.partition(" - at `$")
-    key = where.removesuffix("`").removeprefix(".")
-    for start, words in (("Object contains unknown field `", "unknown key"), ("Object missing required field `", "missing")):
-        if what.startswith(start):
-            field = what.removeprefix(start).removesuffix("`")
-            return f"{key}.{field}: {words}" if key else f"{field}: {words}"
-    if what.startswith(("Expected", "Invalid")):
-        what = what[0].lower() + what[1:]
-    return f"{key}: {what}" if key else what
-
-
 def _named(path: str, key: str, make: Callable[[], T]) -> T:
     try:
         return make()
@@ -89,6 +84,11 @@ def _named(path: str, key: str, make: Callable[[], T]) -> T:
 
 
 def _check_names(path: str, file: ScenarioFile) -> None:
+    names = [(f"device[{index}].name", device.name) for index, device in enumerate(file.device)]
+    names += [(f"thread[{index}].comm", thread.comm) for index, thread in enumerate(file.thread)]
+    for key, name in names:
+        if not name.isprintable():
+            raise UsageError(f"{path}: {key}: {name!r} has characters that cannot be printed")
     seen: dict[str, int] = {}
     for index, device in enumerate(file.device):
         first = seen.setdefault(device.name, index)
