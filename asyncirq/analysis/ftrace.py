@@ -32,6 +32,10 @@ _DIGITS: Final = {6: 1000, 9: 1}
 """Digits after the point of a stamp, and the resolution in ns that they give."""
 _RESCHED_EVENTS: Final = ("sched_switch", "sched_waking")
 _IRQ_EVENTS: Final = frozenset({"irq_handler_entry", *(f"{name}_entry" for name in VECTOR_EVENTS)})
+LATEST_NS: Final = 1 << 62
+"""146 years: what is later is damage, and would be simulated tick by tick."""
+HIGHEST_CPU: Final = 1023
+"""The last CPU that a machine of the model can have."""
 _CACHE_LIMIT: Final = 4096
 
 
@@ -111,6 +115,10 @@ class _Reader:
             self._set_digits(line, fraction)
         on = int(cpu)
         ts = int(seconds) * NSEC_PER_SEC + int(fraction) * _DIGITS[self._digits]
+        if ts > LATEST_NS:
+            raise self.fail(line, f"this stamp is {seconds} s: no machine runs that long")
+        if on > HIGHEST_CPU:
+            raise self.fail(line, f"this event is on CPU {on}: the highest number is {HIGHEST_CPU}")
         if ts < self._last.get(on, 0):
             before = format_ns(self._last[on] - ts)
             raise self.fail(line, f"time goes back by {before} on CPU {on}: the lines are not in the order ftrace wrote them")

@@ -22,6 +22,7 @@ from asyncirq.trace.events import RECORD_TYPES
 from asyncirq.trace.record import Record
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+SHOWN: Final = 40
 _AT_FIELD: Final = re.compile(r"(?P<what>.*) - at `\$\.(?P<field>\w+)`")
 
 
@@ -60,6 +61,8 @@ def _read_file(path: Path) -> Iterator[Record]:
 def _decode_lines(name: str, lines: Iterable[bytes | str]) -> Iterator[Record]:
     decode = decoder().decode
     for number, line in enumerate(lines, 1):
+        if number == 1 and line.lstrip()[:1] not in (b"{", "{"):
+            raise UsageError(f"{name}:1: these are no JSON lines: {line[:SHOWN]!r}")
         try:
             record = decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -77,6 +77,11 @@ class Record(msgspec.Struct, gc=False, tag_field="event", forbid_unknown_fields=
     common_flags: int
 
     @property
+    def event(self) -> str:
+        """Return the tracepoint's name, which is what the field ``event`` holds in JSON."""
+        return tag_of(type(self))
+
+    @property
     def irqs_off(self) -> bool:
         """Tell whether interrupts were off."""
         return self.common_flags & TRACE_FLAG_IRQS_OFF != 0

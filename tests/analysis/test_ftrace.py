@@ -199,6 +199,8 @@ ktimers/-15      0..s.2    10.464030: softirq_entry:        vec=1 [action=TIMER]
         (GOOD[:-40], "trace.txt:18: sched_switch: cannot read its fields: 'prev_comm=swapper/0"),
         (GOOD.replace("preempt-depth", "new-column"), "trace.txt:8: unknown flag column 'new-column'"),
         (GOOD.replace("d.h1. ", "d.h1.x "), "trace.txt:13: unknown flag columns 'd.h1.x' (the header names: irqs-off/BH-disabled, "),
+        (GOOD.replace("10.000004", "99999999999.000004"), "trace.txt:15: this stamp is 99999999999 s: no machine runs that long"),
+        (GOOD.replace("[000]", "[99999]", 1), "trace.txt:13: this event is on CPU 99999: the highest number is 1023"),
         (GOOD.replace("10.000004", "10.000002"), "trace.txt:15: time goes back by 1 us on CPU 0"),
         (GOOD.replace("10.000004", "10.000004000"), "trace.txt:15: a stamp with 9 digits after the point among stamps with 6"),
         (GOOD.replace("10.00000", "10.0"), "trace.txt:13: a stamp with 2 digits after the point: expected 6 (us) or 9 (ns)"),

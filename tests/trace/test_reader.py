@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncirq.errors import UsageError
-from asyncirq.trace import RECORD_TYPES, FileSink, encode_lines, read_jsonl
+from asyncirq.trace import RECORD_TYPES, FileSink, encode_lines, read_jsonl, tag_of
 from tests.trace.fakes import FakeCpu, field_type, one_of_each, recorder
 
 RECORDS = one_of_each()
@@ -85,6 +85,20 @@ def test_errors_name_file_line_and_field(tmp_path: Path, line: bytes, message: s
     with pytest.raises(UsageError) as caught:
         next(records)
     assert str(caught.value).startswith(f"{path}:2: {message}")
+
+
+@pytest.mark.parametrize("line", [b"# tracer: nop\n", b"\x00\x01", b"[1]\n", b"\n"])
+def test_file_of_another_kind_is_told_at_its_first_line(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "other"
+    path.write_bytes(line)
+    with pytest.raises(UsageError) as caught:
+        next(read_jsonl(path))
+    assert str(caught.value) == f"{path}:1: these are no JSON lines: {line!r}"
+
+
+def test_records_know_their_event() -> None:
+    assert [record.event for record in RECORDS] == [tag_of(type(record)) for record in RECORDS]
+    assert RECORDS[0].event == "irq_handler_entry"
 
 
 def test_file_cut_off_in_its_last_line(tmp_path: Path) -> None:

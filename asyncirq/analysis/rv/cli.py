@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import IO, Annotated, Final
 
@@ -61,7 +62,13 @@ def load(path: Path) -> Capture:
         if not found:
             raise UsageError(f"{path}: no trace.jsonl, trace.txt or trace.txt.gz in this folder")
         path = found[0]
-    if _first_byte(path) == b"{":
+    try:
+        first = _first_byte(path)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UsageError(f"{path}: damaged gzip file: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the trace: {error.strerror}", error.errno or 0) from None
+    if first == b"{":
         return capture_from_records(read_jsonl(path), str(path))
     return read_capture(path, partial=True)
 

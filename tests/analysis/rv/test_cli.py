@@ -69,8 +69,11 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "no monitor is called 'wipe'; there are wip, wwnr, sco" in capsys.readouterr().err
     assert run(str(tmp_path)) == 2
     assert "no trace.jsonl, trace.txt or trace.txt.gz in this folder" in capsys.readouterr().err
-    assert run(str(tmp_path / "none")) == 1
-    assert "No such file" in capsys.readouterr().err
+    assert run(str(tmp_path / "none")) == 2
+    assert f"{tmp_path}/none: cannot read the trace: No such file" in capsys.readouterr().err
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(b"{}")[:10])
+    assert run(str(tmp_path / "cut.gz")) == 2
+    assert "cut.gz: damaged gzip file: " in capsys.readouterr().err
     (tmp_path / "bad.jsonl").write_text("{}\n")
     assert run(str(tmp_path / "bad.jsonl")) == 2
     assert "bad.jsonl:1:" in capsys.readouterr().err
