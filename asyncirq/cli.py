@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from io import StringIO
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Annotated, Any, Final
 
@@ -232,7 +232,7 @@ def show(
 ) -> None:
     """Render a trace."""
     wanted = matching_events(event)
-    records = read_jsonl(trace)
+    records = _told_if_empty(read_jsonl(trace), trace)
     if form is Format.ftrace:
         _show_ftrace(records, wanted)
         return
@@ -244,6 +244,15 @@ def show(
     else:
         _show_logfmt(records, wanted)
     out.flush()
+
+
+def _told_if_empty(records: Iterator[Record], path: Path) -> Iterator[Record]:
+    """Hand records on, and say on stderr if there are none: a run without records leaves an empty file, which is no mistake."""
+    first = next(records, None)
+    if first is None:
+        typer.echo(f"asyncirq: {path} holds no records", err=True)
+        return iter(())
+    return chain((first,), records)
 
 
 def matching_events(patterns: Sequence[str] | None) -> frozenset[str] | None:

@@ -222,6 +222,15 @@ def test_failing_disk_is_one_line_and_exit_code_1(scenario: Path, capfd: pytest.
     assert capfd.readouterr().err == "asyncirq: error: [Errno 28] No space left on device\n"
 
 
+def test_show_says_that_a_trace_is_empty(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    for form in ("ftrace", "json", "logfmt"):
+        assert call("show", str(tmp_path / "empty.jsonl"), "--format", form) == 0
+        shown = capfd.readouterr()
+        assert shown.out == ""
+        assert shown.err == f"asyncirq: {tmp_path}/empty.jsonl holds no records\n"
+
+
 def test_ctrl_c_keeps_what_was_traced(tmp_path: Path) -> None:
     path, trace = tmp_path / "long.toml", tmp_path / "t.jsonl"
     path.write_text(ENDLESS)

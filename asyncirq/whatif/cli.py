@@ -38,6 +38,7 @@ from asyncirq.whatif.source import Source, load, read_meta, restrict
 from asyncirq.whatif.workers import Job, predict_to_files, usual_jobs
 
 DEFAULT_UNDER: Final = "stock,threadirqs,rt"
+INTERRUPTED: Final = 130
 MAX_SEED: Final = (1 << 63) - 1
 _UNSAFE: Final = re.compile(r"[^\w.+-]+")
 
@@ -57,7 +58,11 @@ def whatif(
 ) -> None:
     """Predict what other kernels would do to the latencies of a captured run."""
     asked = Asked(capture, under, [against] if against is not None else [], out, seed, phase or [], release, check, jobs)
-    anyio.run(_whatif, asked)
+    try:
+        anyio.run(_whatif, asked)
+    except KeyboardInterrupt:
+        typer.echo(f"asyncirq: interrupted: what {out} holds may be of an earlier run", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 class Asked(msgspec.Struct, frozen=True):

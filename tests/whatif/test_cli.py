@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import anyio
 import pytest
 
 from asyncirq.cli import main
@@ -78,6 +79,21 @@ def test_mistakes_exit_with_2_and_one_message(
     assert message in shown.err
     assert shown.err.count("\n") == 1
     assert shown.out == ""
+
+
+def test_ctrl_c_is_told_and_leaves_the_folder_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.json").write_text("earlier")
+    monkeypatch.setattr(anyio, "run", interrupt)
+    assert run(str(FOLDER / STOCK), "--out", str(out)) == 130
+    assert capfd.readouterr().err == f"asyncirq: interrupted: what {out} holds may be of an earlier run\n"
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [("report.json", "earlier")]
 
 
 def test_folder_that_cannot_be_made_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
