@@ -10,6 +10,23 @@ an exception.
 from __future__ import annotations
 
 import errno as _errno
+import inspect
+
+
+def check_async(fn: object, who: str) -> None:
+    """Refuse a plain ``def`` where time may pass: the kernel would await what it returns, and fail far from here.
+
+    What forwards to an ``async def`` may stay plain: a lambda, a wrapper, a function annotated to return an awaitable.
+    Raises ``UsageError`` EINVAL.
+    """
+    if not callable(fn):
+        raise UsageError(f"{who}: {fn!r} is no function", _errno.EINVAL)
+    inner = inspect.unwrap(fn)
+    if not (inspect.isfunction(inner) or inspect.ismethod(inner)) or inspect.iscoroutinefunction(inner) or inner.__name__ == "<lambda>":
+        return
+    returns = str(inner.__annotations__.get("return", ""))
+    if "Coroutine" not in returns and "Awaitable" not in returns:
+        raise UsageError(f"{who}: {inner.__name__} must be an async def: virtual time may pass in it", _errno.EINVAL)
 
 
 class AsyncIrqError(Exception):

@@ -86,6 +86,14 @@ class Machine:
         self.trace = Recorder(self.engine, given) if trace else None
         if not isinstance(controller, ApicWiring):
             controller = choose_controller(arch, controller, DEFAULT_CONTROLLER)
+        try:
+            self._build(controller, cpus, debug, check, prepare)
+        except Exception:
+            # The parts' coroutines would outlive a machine that nobody can close.
+            self.engine.close()
+            raise
+
+    def _build(self, controller: str | ApicWiring, cpus: int, debug: bool, check: bool, prepare: Callable[[Kernel], None] | None) -> None:
         self.board = make_board(controller, self.engine, cpus, self.costs, self.trace)
         self.kernel = Kernel(self.board, self.config, self.costs, self.trace, debug=debug)
         self.sched = self.kernel.sched

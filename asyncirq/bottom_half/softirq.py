@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
-from asyncirq.errors import KernelBug, UsageError
+from asyncirq.errors import KernelBug, UsageError, check_async
 from asyncirq.hw.cpu import Cpu
 from asyncirq.locking.local_lock import BhLock
 from asyncirq.sched.core import Sched
@@ -100,6 +100,7 @@ class Softirq:
             raise UsageError(f"softirq {nr} is not in 0..{len(self._vec) - 1}")
         if data is not None and not self.config.softirq_data:
             raise UsageError(f"softirq {nr}: the actions of {self.config.release} have no data pointer")
+        check_async(action, f"softirq {nr}: the action")
         self.data[nr] = data
         self._vec[nr] = partial(self._and_quiescent, action) if self.config.rcu_qs_each_action else action
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from asyncirq.bottom_half.callback_wait import CallbackWait, name_of
 from asyncirq.bottom_half.softirq import HI_SOFTIRQ, TASKLET_SOFTIRQ, Softirq
-from asyncirq.errors import KernelBug
+from asyncirq.errors import KernelBug, check_async
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.preempt import in_interrupt
 from asyncirq.sched.task import Task
@@ -42,6 +42,7 @@ class Tasklet:
     __slots__ = ("callback", "callback_name", "count", "name", "running", "scheduled", "waits")
 
     def __init__(self, callback: TaskletFn, name: str, callback_name: str = "") -> None:
+        check_async(callback, f"tasklet {name}: the callback")
         self.callback = callback
         self.callback_name = callback_name or name_of(callback)
         self.name = name

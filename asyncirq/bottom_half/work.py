@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from asyncirq.errors import UsageError
+from asyncirq.errors import UsageError, check_async
 from asyncirq.hw.cpu import Cpu
 from asyncirq.locking.completion import Completion
 from asyncirq.sched.task import Task
@@ -49,6 +49,7 @@ class Work:
     is_barrier = False
 
     def __init__(self, function: WorkFn, name: str, symbol: str = "") -> None:
+        check_async(function, f"work {name}: the function")
         self.function = function
         self.name = name
         self.symbol = symbol or function.__name__.lstrip("_")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from asyncirq.errors import UsageError
+from asyncirq.errors import UsageError, check_async
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.affinity import setup_affinity
 from asyncirq.irq.desc import IRQF_SAMPLE_RANDOM, IRQF_SHARED, Handler, IrqAction, IrqDesc
@@ -38,6 +38,7 @@ async def request_irq(
     core.desc(irq)
     if handler is None:
         raise UsageError(f"irq {irq}: {name} has no handler", EINVAL)
+    check_async(handler, f"irq {irq}: the handler of {name}")
     action = core.alloc_action(irq, handler, None, flags, name, dev_id)
     await setup_irq(core, context, irq, action)
     return action

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from asyncirq.errors import UsageError
+from asyncirq.errors import UsageError, check_async
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq.chip import IRQCHIP_ONESHOT_SAFE
 from asyncirq.irq.desc import (
@@ -63,6 +63,9 @@ def check_request(desc: IrqDesc, action: IrqAction, has_handler: bool) -> None:
         raise UsageError(f"irq {irq} cannot be requested by {action.name}", EINVAL)
     if not has_handler and action.thread_fn is None:
         raise UsageError(f"irq {irq}: {action.name} has neither a handler nor a thread function", EINVAL)
+    check_async(action.handler, f"irq {irq}: the handler of {action.name}")
+    if action.thread_fn is not None:
+        check_async(action.thread_fn, f"irq {irq}: the thread function of {action.name}")
 
 
 def prepare_action(core: IrqTable, desc: IrqDesc, action: IrqAction, has_handler: bool, live: bool) -> None:

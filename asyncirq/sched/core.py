@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from asyncirq.config import KernelConfig
 from asyncirq.costs import Costs
-from asyncirq.errors import UsageError
+from asyncirq.errors import UsageError, check_async
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.kthreadd import Kthreadd
 from asyncirq.sched.policy import Policies
@@ -51,6 +51,7 @@ class Sched(Wakeups, Policies):
         """
         if cpu is not None and not 0 <= cpu < len(self.cpus):
             raise UsageError(f"{comm}: there is no CPU {cpu}; there are 0 to {len(self.cpus) - 1}", 22)
+        check_async(fn, f"{comm}: the thread's function")
         if pid is None:
             while self._next_pid in self.tasks:
                 self._next_pid += 1
