@@ -83,7 +83,19 @@ from asyncirq.bottom_half.softirq import (
 from asyncirq.bottom_half.tasklet import Tasklet
 from asyncirq.bottom_half.timer_wheel import Timer
 from asyncirq.bottom_half.work import DelayedWork, Work
-from asyncirq.bottom_half.workqueue import WQ_HIGHPRI, WQ_ORDERED, WQ_UNBOUND, Workqueue
+from asyncirq.bottom_half.workqueue import Workqueue
+from asyncirq.bottom_half.workqueue_api import (
+    WQ_BH,
+    WQ_CPU_INTENSIVE,
+    WQ_FREEZABLE,
+    WQ_HIGHPRI,
+    WQ_MEM_RECLAIM,
+    WQ_ORDERED,
+    WQ_PERCPU,
+    WQ_POWER_EFFICIENT,
+    WQ_SYSFS,
+    WQ_UNBOUND,
+)
 from asyncirq.config import KernelConfig, preset, releases
 from asyncirq.costs import Costs, cost_names
 from asyncirq.errors import AsyncIrqError, InternalError, KernelBug, ReplayDiverged, SimulationStalled, UsageError
@@ -94,10 +106,18 @@ from asyncirq.irq.desc import (
     IRQ_HANDLED,
     IRQ_NONE,
     IRQ_WAKE_THREAD,
+    IRQF_COND_ONESHOT,
     IRQF_NO_AUTOEN,
+    IRQF_NO_SUSPEND,
     IRQF_NO_THREAD,
+    IRQF_NOBALANCING,
     IRQF_ONESHOT,
+    IRQF_PERCPU,
     IRQF_SHARED,
+    IRQF_TRIGGER_FALLING,
+    IRQF_TRIGGER_HIGH,
+    IRQF_TRIGGER_LOW,
+    IRQF_TRIGGER_RISING,
     Irqf,
     IrqReturn,
 )
@@ -107,8 +127,10 @@ from asyncirq.locking.lockdep_check import lockdep_assert_held, might_lock
 from asyncirq.locking.lockdep_class import LockKey
 from asyncirq.locking.mutex import Mutex
 from asyncirq.locking.raw_spinlock import RawSpinlock
+from asyncirq.locking.rtmutex import RtMutex
 from asyncirq.locking.rwlock import RwLock
 from asyncirq.locking.rwsem import RwSemaphore
+from asyncirq.locking.semaphore import Semaphore
 from asyncirq.locking.seqlock import Seqlock
 from asyncirq.locking.spinlock import Spinlock
 from asyncirq.machine import Machine
@@ -122,8 +144,9 @@ from asyncirq.sched.task import (
     Task,
 )
 from asyncirq.sched.wait import WaitQueue
-from asyncirq.sim import Arrival, Choice, Scripted, Seeded, Stream
+from asyncirq.sim import Arrival, Choice, Policy, Scripted, Seeded, Stream
 from asyncirq.trace import (
+    RECORD_TYPES,
     FileSink,
     MemorySink,
     Record,
@@ -132,6 +155,7 @@ from asyncirq.trace import (
     StructlogSink,
     assert_balanced,
     read_jsonl,
+    render,
     render_trace,
 )
 from asyncirq.units import CpuId, Hwirq, Irq, Pin, Vector, ms, ns, sec, us
@@ -146,10 +170,18 @@ __all__ = [
     "HRTIMER_MODE_REL",
     "HRTIMER_MODE_SOFT",
     "HRTIMER_SOFTIRQ",
+    "IRQF_COND_ONESHOT",
+    "IRQF_NOBALANCING",
     "IRQF_NO_AUTOEN",
+    "IRQF_NO_SUSPEND",
     "IRQF_NO_THREAD",
     "IRQF_ONESHOT",
+    "IRQF_PERCPU",
     "IRQF_SHARED",
+    "IRQF_TRIGGER_FALLING",
+    "IRQF_TRIGGER_HIGH",
+    "IRQF_TRIGGER_LOW",
+    "IRQF_TRIGGER_RISING",
     "IRQ_HANDLED",
     "IRQ_NONE",
     "IRQ_POLL_SOFTIRQ",
@@ -157,6 +189,7 @@ __all__ = [
     "NET_RX_SOFTIRQ",
     "NET_TX_SOFTIRQ",
     "RCU_SOFTIRQ",
+    "RECORD_TYPES",
     "SCHED_FIFO",
     "SCHED_NORMAL",
     "SCHED_RR",
@@ -166,8 +199,15 @@ __all__ = [
     "TASK_RUNNING",
     "TASK_UNINTERRUPTIBLE",
     "TIMER_SOFTIRQ",
+    "WQ_BH",
+    "WQ_CPU_INTENSIVE",
+    "WQ_FREEZABLE",
     "WQ_HIGHPRI",
+    "WQ_MEM_RECLAIM",
     "WQ_ORDERED",
+    "WQ_PERCPU",
+    "WQ_POWER_EFFICIENT",
+    "WQ_SYSFS",
     "WQ_UNBOUND",
     "Arrival",
     "AsyncIrqError",
@@ -196,14 +236,17 @@ __all__ = [
     "Mutex",
     "Napi",
     "Pin",
+    "Policy",
     "RawSpinlock",
     "Record",
     "Recorder",
     "ReplayDiverged",
+    "RtMutex",
     "RwLock",
     "RwSemaphore",
     "Scripted",
     "Seeded",
+    "Semaphore",
     "Seqlock",
     "SimulationStalled",
     "Sink",
@@ -227,6 +270,7 @@ __all__ = [
     "preset",
     "read_jsonl",
     "releases",
+    "render",
     "render_trace",
     "run",
     "sec",
