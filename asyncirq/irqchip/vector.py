@@ -251,7 +251,12 @@ class VectorDomain(IrqDomain):
         # An interrupt of it may be on its way still: that one is no news.
         self.vector_irq[cpu_id][vector] = None
         self._silent.add((cpu_id, vector))
-        self.matrix.free(cpu_id, vector, managed)
+        self._give_back(cpu_id, vector, managed)
+
+    def _give_back(self, cpu_id: int, vector: int, managed: bool) -> None:
+        """Free a vector in the matrix, unless it lies below the devices': a fixed one of a legacy irq, which was never taken there."""
+        if self.matrix.start <= vector < self.matrix.end:
+            self.matrix.free(cpu_id, vector, managed)
 
     # --- after a move
 
@@ -304,7 +309,7 @@ class VectorDomain(IrqDomain):
     def _free_moved(self, cpu: Cpu, data: IrqData, vectors: VectorData) -> None:
         if self.core.trace is not None:
             self.core.trace.vector_free_moved(cpu, data.irq, vectors.prev_cpu, vectors.prev_vector, vectors.is_managed)
-        self.matrix.free(vectors.prev_cpu, vectors.prev_vector, vectors.is_managed)
+        self._give_back(vectors.prev_cpu, vectors.prev_vector, vectors.is_managed)
         self.vector_irq[vectors.prev_cpu][vectors.prev_vector] = None
         vectors.prev_vector = NO_VECTOR
         vectors.move_in_progress = vectors.cleanup = False
