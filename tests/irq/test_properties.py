@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from asyncirq import Cpu, Task
 from asyncirq.board import BOARDS
-from asyncirq.irq import affinity, flow, handle, manage, state, thread
+from asyncirq.irq import affinity, do_irq, do_irq_manage, flow, handle, manage, state, thread
 from asyncirq.irq.desc import IrqAction, IrqDesc
 from asyncirq.irqchip import ioapic, msi
-from tests.irq.random_lines import DEVICES, KERNELS, KINDS, Broken, Op, Plan, Raise, play
+from tests.irq.random_lines import DEVICES, KERNELS, KINDS, ONE_FLOW, PLAIN, Broken, Op, Plan, Raise, play
 
 GAPS = st.sampled_from((0, 0, 200, 900, 3_000, 12_000, 60_000))
 WHATS = st.sampled_from(("request", "free", "disable", "disable_nosync", "synchronize", "enable", "enable", "affinity", "chase", "chase"))
@@ -64,6 +64,24 @@ def test_rules_hold_for_every_sequence(kernel: str, data: st.DataObject) -> None
 @given(plan=plans())
 def test_rules_hold_on_every_controller(controller: str, plan: Plan) -> None:
     asyncio.run(play(plan, controller))
+
+
+def one_flow_plans() -> st.SearchStrategy[Plan]:
+    """Return plans for the kernel with one flow for all lines, whose handlers serve their devices themselves."""
+    return plans([ONE_FLOW]).map(lambda plan: plan._replace(kinds=(PLAIN,) * len(DEVICES)))
+
+
+def test_rules_hold_for_the_one_flow_of_26() -> None:
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=150)
+    @given(one_flow_plans())
+    def look(plan: Plan) -> None:
+        seen.update(asyncio.run(play(plan)).reached())
+
+    look()
+    reached = ("runs", "runs again for what came meanwhile", "interrupts while disabled", "unbalanced enables", "moves")
+    assert [what for what in reached if not seen[what]] == []
 
 
 def test_search_reaches_what_the_rules_are_about() -> None:
@@ -258,6 +276,42 @@ def test_planted_loss_of_an_edge_in_progress_is_found(monkeypatch: pytest.Monkey
     edge_in_progress_is_forgotten(monkeypatch)
     with pytest.raises(Broken, match="^lost interrupt: "):
         search(chases())
+
+
+def one_flow_runs_once_too_often(patch: pytest.MonkeyPatch) -> None:
+    right = do_irq.handle_irq_event
+
+    async def wrong(cpu: Cpu, desc: IrqDesc, first: IrqAction | None) -> int:
+        desc.pending = True
+        return await right(cpu, desc, first)
+
+    patch.setattr(do_irq, "handle_irq_event", wrong)
+
+
+def one_flow_counts_disables_alone(patch: pytest.MonkeyPatch) -> None:
+    def wrong(cpu: Cpu, desc: IrqDesc) -> int:
+        desc.depth += 1
+        return 0
+
+    patch.setattr(do_irq_manage, "disable_once", wrong)
+
+
+def one_flow_resends_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(do_irq_manage, "retrigger", lambda cpu, desc: True)
+
+
+@pytest.mark.parametrize(
+    ("plant", "rule"),
+    [
+        (one_flow_runs_once_too_often, "run without an arrival"),
+        (one_flow_resends_nothing, "lost interrupt"),
+        (one_flow_counts_disables_alone, "depth"),
+    ],
+)
+def test_planted_mistake_in_the_one_flow_is_found(plant: Plant, rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    with pytest.raises(Broken, match=f"^{rule}: "):
+        search(one_flow_plans())
 
 
 def search(strategy: st.SearchStrategy[Plan]) -> None:
