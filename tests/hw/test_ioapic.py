@@ -301,3 +301,24 @@ def test_a_level_is_never_lost_and_never_sent_twice(steps: list[tuple[str, int]]
         entry = world.get_entry(number)
         assert entry.remote_irr or entry.masked or not lines[number].level
     assert lapic.coalesced_total == 0
+
+
+def test_an_entry_that_was_made_an_edge_has_no_eoi_to_wait_for() -> None:
+    """The write has ended the level already: the EOI of its vector finds nothing to end at the pin."""
+    world = World(traced=True)
+    world.cpus[0].cli()
+    line = world.wire(4, RedirectionEntry(vector=0x45, level=True))
+    line.set(True)
+    world.settle()
+    world.lapics[0].inta()
+    assert world.get_entry(4).remote_irr
+    line.set(False)
+    world.settle()
+    world.set_entry(4, RedirectionEntry(vector=0x45))
+    assert not world.get_entry(4).remote_irr
+    world.lapics[0].eoi(world.cpus[0])
+    world.settle()
+    assert [record for record in world.records() if isinstance(record, IoapicEoi)] == []
+    line.set(True)
+    world.settle()
+    assert world.lapics[0].irr == 1 << 0x45

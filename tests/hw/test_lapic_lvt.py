@@ -125,3 +125,18 @@ def test_disabling_by_software_masks_and_enabling_does_not_unmask() -> None:
     lapic.write(SPIV, 0xFF)
     lapic.write(SPIV, 0x1FF)
     assert lapic.read(THERMAL) == MASKED | 0xFA
+
+
+def test_rewriting_a_level_entry_keeps_remote_irr_until_the_eoi() -> None:
+    lapic = quiet().lapics[0]
+    lapic.lvt.set_pin(LINT0, True)
+    lapic.write(LINT0, 0x45 | LEVEL)
+    assert lapic.inta()[0] == 0x45
+    for value in (0x45 | LEVEL | MASKED, 0x45 | LEVEL):
+        lapic.write(LINT0, value)
+        assert lapic.read(LINT0) == value | REMOTE_IRR
+    assert lapic.irr == 0
+    lapic.eoi()
+    assert lapic.irr == bits(0x45)
+    lapic.write(LINT0, 0x45)
+    assert lapic.read(LINT0) == 0x45
