@@ -29,6 +29,7 @@ from asyncirq.bottom_half.softirq import NET_RX_SOFTIRQ, Softirq
 from asyncirq.bottom_half.softnet import Softnet, SoftnetData
 from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.cpu import Cpu
+from asyncirq.locking.percpu import check_hand
 from asyncirq.sched.task import TASK_INTERRUPTIBLE, TASK_RUNNING, Task
 
 if TYPE_CHECKING:
@@ -185,6 +186,8 @@ class NapiCore:
             napi.sched_threaded = True
             await self.sched.wake_up_process(cpu, napi.thread)
             return
+        if self.sched.lockdep is not None:
+            check_hand(self.sched, cpu, "softnet_data.poll_list")
         data = self.softnet.data[cpu.id]
         data.poll_list.append(napi)
         napi.listed = True

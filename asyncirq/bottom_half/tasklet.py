@@ -24,6 +24,7 @@ from asyncirq.bottom_half.callback_wait import CallbackWait, name_of
 from asyncirq.bottom_half.softirq import HI_SOFTIRQ, TASKLET_SOFTIRQ, Softirq
 from asyncirq.errors import KernelBug, check_async
 from asyncirq.hw.cpu import Cpu
+from asyncirq.locking.percpu import check_hand
 from asyncirq.sched.preempt import in_interrupt
 from asyncirq.sched.task import Task
 
@@ -94,6 +95,8 @@ class Tasklets:
         """Have a tasklet run once on this CPU; nothing happens if it is scheduled already. Trace: softirq_raise."""
         if not tasklet.scheduled:
             tasklet.scheduled = True
+            if self.sched.lockdep is not None:
+                check_hand(self.sched, cpu, "tasklet_vec")
             self._normal[cpu.id].append(tasklet)
             await self.softirq.raise_softirq(cpu, TASKLET_SOFTIRQ)
 
@@ -101,6 +104,8 @@ class Tasklets:
         """Have a tasklet run once on this CPU, before all other softirqs. Trace: softirq_raise."""
         if not tasklet.scheduled:
             tasklet.scheduled = True
+            if self.sched.lockdep is not None:
+                check_hand(self.sched, cpu, "tasklet_hi_vec")
             self._hi[cpu.id].append(tasklet)
             await self.softirq.raise_softirq(cpu, HI_SOFTIRQ)
 

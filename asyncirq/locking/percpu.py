@@ -1,7 +1,8 @@
 """Keep data for each CPU that needs no lock: only its own CPU touches it, with interrupts off.
 
 With interrupts off nothing else runs on the CPU, and no other CPU comes near: poll lists, the lists of the tasklets, completion queues.
-Whoever breaks the rule is told so where the kernel has lockdep; a dead CPU's data may be taken over.
+Whoever breaks the rule is told so where the kernel has lockdep; a dead CPU's data may be taken over. Where no time passes between a
+look and a change interrupts need not be off here: ``check_hand`` is for those, NAPI's poll list and the tasklets' among them.
 
 Linux: include/linux/percpu-defs.h, lockdep_assert_irqs_disabled().
 """
@@ -52,8 +53,25 @@ class PerCpu(Generic[T]):
         self._dead[index] = False
 
     def _violated(self, cpu: Cpu, what: str) -> None:
-        task = current_task(cpu)
-        lockdep = self.sched.lockdep
-        if lockdep.debug_locks:
-            body = [f"{who(task)} breaks the rule of per-CPU data:", what]
-            lockdep.report(cpu, task, Finding("percpu", "WARNING: per-CPU data without a lock", 36, self.name, "", body))
+        _report(self.sched, cpu, self.name, what)
+
+
+def check_hand(sched: Sched, cpu: Cpu, name: str) -> None:
+    """Hold whoever runs now to it that it may touch this CPU's ``name``: it runs there. Trace: lockdep_report and printk else.
+
+    To be called where the kernel has lockdep. What is no CPU, a test or a device, may do as it likes.
+    """
+    sim = sched.engine.current
+    if sim is None or cpu.current.sim is sim:
+        return
+    for other in sched.cpus:
+        if other.current.sim is sim:
+            _report(sched, other, name, f"{name} of {cpu.name} is used by {other.name}")
+
+
+def _report(sched: Sched, cpu: Cpu, name: str, what: str) -> None:
+    task = current_task(cpu)
+    lockdep = sched.lockdep
+    if lockdep.debug_locks:
+        body = [f"{who(task)} breaks the rule of per-CPU data:", what]
+        lockdep.report(cpu, task, Finding("percpu", "WARNING: per-CPU data without a lock", 36, name, "", body))

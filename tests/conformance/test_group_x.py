@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from asyncirq import Machine
+from asyncirq.bottom_half.napi import Napi
 from asyncirq.bottom_half.tasklet import Tasklet
 from asyncirq.config import IdtPolicy, KernelConfig, preset
 from asyncirq.errors import KernelBug
@@ -118,6 +119,49 @@ def test_S4_22_lock_free_per_cpu_rule() -> None:
     ]
     assert kept == [["local", "remote", "taken over"], ["open"]]
     assert scene("off") == ([], kept)
+
+
+@pytest.mark.parametrize("name", ["tasklet_vec", "tasklet_hi_vec", "softnet_data.poll_list"])
+def test_S4_22_poll_and_tasklet_lists_are_touched_by_their_cpu_alone(name: str) -> None:
+    """A driver that passes a CPU which it does not run on puts its hand into that CPU's list: a record. On its own CPU it may."""
+
+    async def scene(remote: bool) -> list[tuple[int, str, str]]:
+        async with Machine(2, preset("linux-6.12", lockdep="raise")) as m:
+
+            async def poll(cpu: Cpu, napi: Napi, budget: int) -> int:
+                await m.napi.napi_complete_done(cpu, napi, 0)
+                return 0
+
+            async def work(cpu: Cpu, tasklet: Tasklet) -> None:
+                await cpu.spend(1)
+
+            napi = Napi(poll, 64, "rx", "eth0")
+            m.napi.netif_napi_add(napi)
+            m.napi.napi_enable(napi)
+
+            async def driver(task: Task) -> None:
+                here = task.preempt_disable()
+                cpu = m.cpus[0] if remote else here
+                if name == "tasklet_vec":
+                    await m.tasklets.tasklet_schedule(cpu, Tasklet(work, "normal"))
+                elif name == "tasklet_hi_vec":
+                    await m.tasklets.tasklet_hi_schedule(cpu, Tasklet(work, "urgent"))
+                else:
+                    await m.napi.napi_schedule(cpu, napi)
+                await task.preempt_enable()
+
+            m.start_thread(driver, "driver", cpu=1)
+            if remote:
+                with pytest.raises(KernelBug, match=f"{name} of CPU0 is used by CPU1"):
+                    await m.run_for(100 * US)
+            else:
+                await m.run_for(100 * US)
+            assert m.trace is not None
+            m.trace.flush()
+            return [(record.cpu, record.kind, record.lock) for record in m.records if isinstance(record, LockdepReport)]
+
+    assert asyncio.run(scene(remote=True)) == [(1, "percpu", name)]
+    assert asyncio.run(scene(remote=False)) == []
 
 
 def test_S0_60_message_throttling() -> None:
