@@ -13,7 +13,8 @@ LOST_SWITCH: Final = (
     "the sleep of one worker is the other's"
 )
 MICROSECONDS: Final = (
-    "two workers are woken at one tick, less than 0.1 ms of run time apart: ksoftirqd's own time puts them in one place or not"
+    "two workers are woken at one tick, microseconds of run time apart: with 8 us for the start of a traced item, in place of 3, the order "
+    "is the capture's"
 )
 NOT_OVER: Final = (
     "the second run of the item took 50 ms and more on the emulator: the requester's 40 ms were over first, its end is in the next case"

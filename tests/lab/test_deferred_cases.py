@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from asyncirq.config import KernelConfig, preset
-from tests.lab.bench import NO_PAST, Bench, Past
+from asyncirq.costs import Costs, cost_names
+from tests.lab.bench import NO_PAST, US, Bench, Past
 from tests.lab.cases import group_of
 from tests.lab.compare import outcome, told
 from tests.lab.deferred import clean
@@ -43,6 +44,20 @@ def test_what_a_case_found_is_chosen_only_where_it_is_needed() -> None:
         ("L-61-rt-icount", "wq/max_active2-4-sleep-4ms"),
     }
     assert {pair[1] for pair in needed if outcome_of(*pair).past.busy} == {"wq/cpu-hog-30ms-then-other"}
+
+
+def test_microseconds_decide_which_of_two_workers_is_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the exception says of one case: only the order of the two differs, and 5 us more for the start of an item turn it over."""
+    kernel, case = next(kernel for kernel in KERNELS if kernel.capture == "L-61-threadirqs"), "wq/max_active2-4-sleep-4ms"
+    usual = outcome_of(kernel.capture, case)
+    differing = [(real, model) for real, model in zip(usual.real, usual.model, strict=True) if real != model]
+    assert differing == [(f". kworker work {one} end", f". kworker work {other} end") for one, other in ((2, 3), (3, 2))]
+    group = group_of(case)
+    assert group is not None and group.costs is not None
+    costs = {name: getattr(group.costs, name) for name in cost_names()}
+    costs["work_start_ns"] += 5 * US
+    monkeypatch.setattr("tests.lab.compare.group_of", lambda case: group._replace(costs=Costs(**costs)))
+    assert outcome(kernel, case).equal
 
 
 # --- cases that no capture holds
