@@ -78,11 +78,11 @@ _NO_LIMIT: Final = 1 << 31
 class ManagedWorkqueues(Hotplug):
     """The concurrency-managed workqueues of a machine. ``boot()`` makes the first worker of each pool.
 
-    ``bh`` gives it BH workqueues, ``pods`` are the CPU masks among which unbound workqueues are split (one of all CPUs unless given).
+    ``bh`` gives it BH workqueues; the kernel's ``wq_pods`` split the unbound ones.
     """
 
-    def __init__(self, sched: Sched, sleep: Sleep | None = None, bh: BhWorkqueues | None = None, pods: tuple[int, ...] = ()) -> None:
-        super().__init__(sched, sleep, bh, pods)
+    def __init__(self, sched: Sched, sleep: Sleep | None = None, bh: BhWorkqueues | None = None) -> None:
+        super().__init__(sched, sleep, bh)
         self.system_wq = self.alloc_workqueue("events")
         self.system_highpri_wq = self.alloc_workqueue("events_highpri", WQ_HIGHPRI)
         self.system_long_wq = self.alloc_workqueue("events_long")

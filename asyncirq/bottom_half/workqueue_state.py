@@ -38,10 +38,11 @@ class ManagedState(Workqueues):
     that workqueues may use.
     """
 
-    def __init__(self, sched: Sched, sleep: Sleep | None = None, bh: BhWorkqueues | None = None, pods: tuple[int, ...] = ()) -> None:
+    def __init__(self, sched: Sched, sleep: Sleep | None = None, bh: BhWorkqueues | None = None) -> None:
         super().__init__(sched, sleep)
         self.bh = bh
-        self.pods = pods or (sched.all_cpus,)
+        rest = sched.all_cpus & ~sum(sched.config.wq_pods)
+        self.pods = tuple(mask for mask in (*sched.config.wq_pods, rest) if mask & sched.all_cpus)
         self.can_create: Callable[[WorkerPool], bool] = memory_is_free
         self.pools: list[WorkerPool] = []
         self.freezing = False

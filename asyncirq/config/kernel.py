@@ -62,7 +62,8 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     item that runs so long stops holding others back (0: never); longer on a CPU of less than 4000 ``bogomips``. ``wq_bh``: there are
     workqueues that execute in softirqs (since 6.9). ``wq_rescuer_prefix``: a rescuer is called ``kworker/R-name``, not ``name``.
     ``wq_power_efficient``: workqueues that ask for it are unbound. ``wq_watchdog_thresh_s``: a pool without progress for so long is
-    reported (0: never).
+    reported (0: never). ``wq_pods``: CPU masks among which unbound workqueues are split, as NUMA nodes or shared caches do; those of no
+    mask are one more.
 
     Interrupts. ``irq_flow``: a flow handler for each kind of line (``genirq``), or one for all of them, which runs handlers with
     interrupts on unless they ask otherwise, and no threads (``do_irq``, before 2.6.18). ``nr_irqs``: the size of the table of descriptors;
@@ -139,6 +140,7 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wq_rescuer_prefix: bool = True
     wq_power_efficient: bool = False
     wq_watchdog_thresh_s: int = 0
+    wq_pods: tuple[int, ...] = ()
     ktimers: Literal["never", "rt", "forced"] = "rt"
     ktimers_wake_in_hardirq: bool = False
     hardirq_depth: int = 15
@@ -181,6 +183,11 @@ class KernelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise UsageError(f"kernel: {name} is {value}, not in {low}..{high}", 22)
+        taken = 0
+        for mask in self.wq_pods:
+            if mask <= 0 or mask & taken:
+                raise UsageError(f"kernel: wq_pods holds the mask {mask:#x}, which has no CPU or one of another mask", 22)
+            taken |= mask
 
     @property
     def rt(self) -> bool:

@@ -66,9 +66,9 @@ class WqBench(Bench):
 class Managed(WqBench):
     """Concurrency-managed workqueues, with rescuers, BH workqueues and the tick's look at hogs."""
 
-    def __init__(self, cpus: int = 1, kernel: KernelConfig = HZ1000, *, pods: tuple[int, ...] = (), **options: Any) -> None:
+    def __init__(self, cpus: int = 1, kernel: KernelConfig = HZ1000, **options: Any) -> None:
         super().__init__(cpus, kernel, **options)
-        self.wqs: ManagedWorkqueues = ManagedWorkqueues(self.sched, self.sleep, BhWorkqueues(self.tasklets, self.irq_works), pods)
+        self.wqs: ManagedWorkqueues = ManagedWorkqueues(self.sched, self.sleep, BhWorkqueues(self.tasklets, self.irq_works))
         self.tick.sched_hooks.append(self.worker_tick)
         self.wqs.boot()
 

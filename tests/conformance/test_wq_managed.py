@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from asyncirq import Machine
@@ -491,7 +493,7 @@ def test_a_higher_limit_takes_effect_at_once() -> None:
 
 
 def test_WQ_26_pods_share_the_limit_and_keep_their_items() -> None:
-    b = Managed(4, pods=(0b0011, 0b1100))
+    b = Managed(4, preset("linux-6.12", hz=1000, wq_pods=(0b0011, 0b1100)))
     wq = b.wqs.alloc_workqueue("q", WQ_UNBOUND, 32)
     small = b.wqs.alloc_workqueue("small", WQ_UNBOUND, 3)
     assert [pwq.pool.mask for pwq in wq.pwqs] == [0b0011, 0b0011, 0b1100, 0b1100]
@@ -507,6 +509,49 @@ def test_WQ_26_pods_share_the_limit_and_keep_their_items() -> None:
     b.queue_at(1, wq, *(Work(note, f"w{n}") for n in range(3)), cpu=3)
     b.play(10 * MS)
     assert set(where) == {2, 3}
+
+
+def test_pods_of_a_machine() -> None:
+    """Items stay on the node that they are queued on, those of an ordered workqueue anywhere."""
+
+    async def body() -> list[tuple[str, int]]:
+        where: list[tuple[str, int]] = []
+
+        async def note(task: Task, work: Work) -> None:
+            where.append((work.name, task.cpu.id >> 1))
+            await task.spend(MS)
+
+        async with Machine(4, preset("linux-6.12", wq_pods=(0b0011, 0b1100))) as m:
+            wqs = m.workqueues
+            assert isinstance(wqs, ManagedWorkqueues)
+            assert [pwq.pool.mask for pwq in wqs.system_unbound_wq.pwqs] == [0b0011, 0b0011, 0b1100, 0b1100]
+            assert wqs.alloc_workqueue("o", WQ_UNBOUND | WQ_ORDERED).pwqs[0].pool.mask == 0b1111
+            for index in range(4):
+
+                async def queues(task: Task, index: int = index) -> None:
+                    cpu = task.preempt_disable()
+                    for n in range(3):
+                        await wqs.queue_work(cpu, wqs.system_unbound_wq, Work(note, f"{index >> 1}", f"w{n}"))
+                    await task.preempt_enable()
+
+                m.start_thread(queues, f"q{index}", cpu=index)
+            await m.run_for(20 * MS)
+        return where
+
+    where = asyncio.run(body())
+    assert sorted(where) == [("0", 0)] * 6 + [("1", 1)] * 6
+
+
+def test_cpus_without_a_pod_are_one() -> None:
+    b = Managed(4, preset("linux-6.12", wq_pods=(0b0010, 0b110000)))
+    assert [pwq.pool.mask for pwq in b.wqs.system_unbound_wq.pwqs] == [0b1101, 0b0010, 0b1101, 0b1101]
+    b.play(MS)
+
+
+@pytest.mark.parametrize(("pods", "words"), [((0b011, 0b110), "one of another"), ((0, 0b1111), "has no CPU")])
+def test_pods_that_are_none(pods: tuple[int, ...], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        preset("linux-6.12", wq_pods=pods)
 
 
 def test_attributes_of_an_unbound_workqueue() -> None:
