@@ -31,7 +31,7 @@ async def curve(scheme: Scheme, user_ns: int) -> tuple[dict[int, Rates], dict[in
     found = {}
     kernel = NAPI if scheme == "napi" else CLASSIC
     for rate in RATES:
-        rates = found[rate] = await measure(scheme, rate, SECOND, ISR, PROTO, user_ns=user_ns, kernel=kernel, warm_ns=SECOND // 10)
+        rates = found[rate] = await measure(scheme, rate, SECOND // 2, ISR, PROTO, user_ns=user_ns, kernel=kernel, warm_ns=SECOND // 10)
         print(f"{scheme:10} offered {rates.load:7.0f}  delivered {rates.per_second:7.0f}  interrupts {rates.interrupts}")
     return found, {rate: rates.per_second for rate, rates in found.items()}
 
