@@ -1,13 +1,14 @@
-"""Hold every trace that a test's machine leaves in memory against the rule of the softirq pass.
+"""Hold every trace that a test's machine leaves in memory or in a file against the rule of the softirq pass.
 
-A test that plants a fault in how softirqs are served, writes records by hand, or begins with something pending that nobody raised says
-so: ``@pytest.mark.softirq_rule("broken")``.
+A test that plants a fault in how softirqs are served, damages a trace, writes records by hand, or begins with something pending that
+nobody raised says so: ``@pytest.mark.softirq_rule("broken")``.
 One that raises timer vectors from hard interrupts without being the tick: ``@pytest.mark.softirq_rule("plain timers")``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -17,8 +18,9 @@ from asyncirq.analysis.softirq_check import SoftirqChecker, SoftirqReport
 from asyncirq.trace.events_irq import SoftirqEntry, SoftirqExit, SoftirqRaise
 from asyncirq.trace.events_sched import SchedSwitch
 from asyncirq.trace.names import latency_flags
+from asyncirq.trace.reader import read_jsonl
 from asyncirq.trace.record import Record, tag_of
-from asyncirq.trace.sinks import MemorySink
+from asyncirq.trace.sinks import FileSink, MemorySink
 
 _WANTED: Final[dict[type[Record], str]] = {kind: tag_of(kind) for kind in (SoftirqRaise, SoftirqEntry, SoftirqExit, SchedSwitch)}
 
@@ -53,13 +55,22 @@ def softirq_rule(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         yield
         return
     made: list[MemorySink] = []
-    init = MemorySink.__init__
+    files: dict[Path, None] = {}
+    init, init_file = MemorySink.__init__, FileSink.__init__
 
     def remember(sink: MemorySink) -> None:
         init(sink)
         made.append(sink)
 
+    def remember_file(sink: FileSink, path: str | Path) -> None:
+        init_file(sink, path)
+        files[sink.path] = None
+
     monkeypatch.setattr(MemorySink, "__init__", remember)
+    monkeypatch.setattr(FileSink, "__init__", remember_file)
     yield
     for sink in made:
         assert check_records(sink.records, "plain timers" in said).wrong == []
+    for path in files:
+        if path.is_file():
+            assert check_records(read_jsonl(path), "plain timers" in said).wrong == []
