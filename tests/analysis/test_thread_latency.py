@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncirq import Machine, preset
 from asyncirq.analysis.latency_bound import ThreadLatency, none, solve
 from asyncirq.analysis.model import capture_from_records
 from asyncirq.analysis.thread_latency import CpuLatency, as_observed, thread_latencies
+from asyncirq.board import BOARDS
 from asyncirq.bottom_half.tasklet import Tasklet
 from asyncirq.config import KernelConfig
 from asyncirq.errors import UsageError
@@ -134,9 +135,11 @@ class Random:
 
 
 @given(st.integers(1, 3), st.sampled_from(KERNELS), st.integers(0, 10**6), st.integers(0, 3), st.integers(1, 6))
-@settings(max_examples=25, deadline=None)
-def test_no_latency_exceeds_the_bound_of_its_own_run(cpus: int, kernel: KernelConfig, seed: int, devices: int, threads: int) -> None:
-    for cpu in Random(cpus, kernel, seed, devices, threads).play(3_000 * US):
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_latency_exceeds_the_bound_of_its_own_run(
+    every_controller: str, cpus: int, kernel: KernelConfig, seed: int, devices: int, threads: int
+) -> None:
+    for cpu in Random(min(cpus, BOARDS[every_controller].max_cpus), kernel, seed, devices, threads).play(3_000 * US):
         bound = cpu.bound()
         assert bound.converged
         assert cpu.worst_ns <= bound.latency
@@ -145,8 +148,9 @@ def test_no_latency_exceeds_the_bound_of_its_own_run(cpus: int, kernel: KernelCo
             assert all(part >= 0 for part in each.parts.values())
 
 
+@pytest.mark.smp
 @pytest.mark.parametrize("kernel", KERNELS, ids=["6.12-full", "6.12-rt", "6.1-full", "7.1-rt"])
-def test_bounds_are_near_what_happens_and_no_part_of_them_is_spare(kernel: KernelConfig) -> None:
+def test_bounds_are_near_what_happens_and_no_part_of_them_is_spare(every_controller: str, kernel: KernelConfig) -> None:
     """A bound of which a section is left out is broken somewhere, and so is one without interrupts: the measured parts matter."""
     whole = [cpu for seed in range(6) for cpu in Random(1 + seed % 2, kernel, seed, 3, 6).play(4_000 * US)]
     assert all(solve(cpu.sections, none).latency <= cpu.bound().latency for cpu in whole)

@@ -22,6 +22,7 @@ from asyncirq import (
     IRQF_ONESHOT,
     IRQF_SHARED,
     NET_RX_SOFTIRQ,
+    TASK_INTERRUPTIBLE,
     Cpu,
     IrqReturn,
     KernelConfig,
@@ -189,6 +190,37 @@ async def message(m: Machine) -> None:
     await m.run_for(ms(2))
 
 
+async def two_cpus(m: Machine) -> None:
+    """Let a card interrupt the second CPU, where its handler raises a softirq and wakes a task of the first."""
+    line, irq = m.line(9)
+    sleepers: list[Task] = []
+
+    async def net_rx(cpu: Cpu) -> None:
+        await cpu.spend(us(5))
+
+    async def handler(cpu: Cpu, irq: int, dev_id: object) -> IrqReturn:
+        line.set(False, cpu.cause)
+        await cpu.spend(us(1))
+        m.softirq.raise_softirq_nowake(cpu, NET_RX_SOFTIRQ)
+        await m.sched.wake_up_process(cpu, sleepers[0])
+        return IRQ_HANDLED
+
+    async def sleeper(task: Task) -> None:
+        for _ in range(3):
+            task.set_current_state(TASK_INTERRUPTIBLE)
+            await task.schedule()
+            await task.spend(us(20))
+
+    m.softirq.open_softirq(NET_RX_SOFTIRQ, net_rx)
+    m.irq.default_affinity = 0b10
+    await m.irq.request_irq(None, irq, handler, 0, "card")
+    sleepers.append(m.start_thread(sleeper, "sleeper", cpu=0))
+    await m.run_for(us(300))
+    for at in (500, 1000, 1500):
+        m.engine.timer(lambda: line.set(True), "card").arm(us(at))
+    await m.run_for(ms(3))
+
+
 CASES = [(story, kernel) for story in (one_card, shared_wire) for kernel in KERNELS]
 CASES += [(story, kernel) for story in (edges, message) for kernel in ("stock", "full", "6.1")]
 """Where handlers are forced into threads, the controllers' flows differ as Linux's do: the edge flow lets a second edge wake the thread
@@ -196,11 +228,11 @@ again, the fasteoi flow holds it back until the thread is done. So the edges tha
 
 
 @cache
-def told(story: Story, controller: str, kernel: KernelConfig) -> tuple[tuple[Any, ...], ...]:
+def told(story: Story, controller: str, kernel: KernelConfig, cpus: int = 1) -> tuple[tuple[Any, ...], ...]:
     """Return what is above the controller's hop when a story is told there."""
 
     async def main() -> list[tuple[Any, ...]]:
-        async with Machine(1, kernel, controller=controller, check=True) as m:
+        async with Machine(cpus, kernel, controller=controller, check=True) as m:
             await story(m)
             return above(m.records)
 
@@ -214,3 +246,13 @@ def test_same_records_above_the_controller(story: Story, kernel: str, controller
     handlers = [row for row in expected if row[0] == "irq_handler_entry"]
     assert len(handlers) >= 3
     assert told(story, controller, KERNELS[kernel]) == expected
+
+
+@pytest.mark.parametrize("controller", [name for name in BOARDS if name != "apic" and BOARDS[name].max_cpus > 1])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_same_records_on_each_of_two_cpus(kernel: str, controller: str) -> None:
+    expected = told(two_cpus, "apic", KERNELS[kernel], 2)
+    found = told(two_cpus, controller, KERNELS[kernel], 2)
+    for cpu in range(2):
+        assert [row for row in found if row[1] == cpu] == [row for row in expected if row[1] == cpu]
+    assert [row[1] for row in expected if row[0] == "irq_handler_entry"] == [1, 1, 1]
