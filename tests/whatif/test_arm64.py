@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
+from pathlib import Path
+
+import pytest
 
 from asyncirq.analysis.accuracy import score
 from asyncirq.analysis.event import Event
 from asyncirq.analysis.model import capture_from_records
+from asyncirq.cli import main as command
 from asyncirq.trace.reader import read_jsonl
 from asyncirq.whatif.kernels import Target, parse_targets
 from asyncirq.whatif.replay import Replay
@@ -93,3 +98,22 @@ def test_irq_threads_have_the_real_priorities() -> None:
     real, mine = irq_threads(capture(THREADIRQS).events), irq_threads(predicted.events)
     assert {prio for _, prio in real} == {49, 120}
     assert mine == {(comm, prio) for comm, prio in real if prio == 49}
+
+
+def test_command_prints_where_the_vectors_ran(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """NET_TX ran ten times only, so its shares say nothing."""
+    against = ["--against", str(FOLDER / THREADIRQS)]
+    with pytest.raises(SystemExit) as stop:
+        command(["whatif", str(FOLDER / STOCK), "--under", "threadirqs", *against, "--out", str(tmp_path)])
+    assert not stop.value.code
+    printed = capfd.readouterr().out
+    table = printed.partition("Where softirq vectors ran")[2].partition("CPU time")[0]
+    vector, rows = "", {}
+    for line in table.splitlines():
+        found = re.fullmatch(r"\| (\w*) +\| (\w+) +\| +([\d.]+) % \| +([\d.]+) % \| +([\d.]+) % \|", line)
+        if found:
+            vector = found[1] or vector
+            rows[vector, found[2]] = float(found[4]), float(found[5])
+    assert {name for name, _ in rows} == {"NET_RX", "NET_TX", "RCU", "TASKLET", "TIMER"}
+    assert all(abs(mine - real) <= 5 for (name, _), (mine, real) in rows.items() if name != "NET_TX")
+    assert rows["TASKLET", "irq_thread"] == (100, 100)
