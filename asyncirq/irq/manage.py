@@ -7,6 +7,7 @@ called from a task and, with ``None``, at boot, where no virtual time passes.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
 from asyncirq.errors import KernelBug, UsageError
@@ -136,6 +137,8 @@ class IrqCore(NmiTable):
             await self._unlock_line(task, desc)
             return None
         remove_pm_action(desc, action)
+        # The driver should have taken it back.
+        desc.affinity_hint = 0
         cost = 0
         if desc.action is None:
             desc.disable_unlazy = False
@@ -270,6 +273,16 @@ class IrqCore(NmiTable):
         await self.leave(context, cpu, was_off)
         if error:
             raise UsageError(f"irq {irq} could not be moved to {mask:#x}", -error)
+
+    async def irq_set_affinity_and_hint(self, context: Context, irq: int, mask: int, move: bool = True) -> None:
+        """Tell user space where a line should go (0: nothing more) and, with ``move``, send it there if it can go.
+
+        Linux: irq_set_affinity_and_hint(); without ``move`` irq_update_affinity_hint(). Raises ``UsageError`` EINVAL.
+        """
+        self.desc(irq, percpu=False).affinity_hint = mask
+        if mask and move:
+            with suppress(UsageError):
+                await self.irq_set_affinity(context, irq, mask)
 
     def irq_set_chained_handler(self, irq: int, handle_irq: FlowHandler, handler_data: object = None) -> None:
         """Make a line the parent of others: it starts at once and can be neither requested nor threaded."""
