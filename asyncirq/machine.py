@@ -7,6 +7,7 @@ interrupts on.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Final
@@ -75,6 +76,12 @@ class Machine:
     ) -> None:
         if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:
             raise UsageError(f"a machine has 1 to {MAX_CPUS} CPUs, not {cpus!r}", 22)
+        if not isinstance(kernel, str | KernelConfig):
+            raise UsageError(f"kernel is {kernel!r}: give a preset's name or a KernelConfig", 22)
+        if not isinstance(costs, Costs | None):
+            raise UsageError(f"costs is {costs!r}: give a Costs", 22)
+        if not isinstance(seed, int):
+            raise UsageError(f"seed is {seed!r}: give a whole number", 22)
         self.config = preset(kernel) if isinstance(kernel, str) else kernel
         if detail:
             self.config = msgspec.structs.replace(self.config, entry_detail=True)
@@ -194,6 +201,8 @@ class Machine:
 
     def spawn(self, coro: Coroutine[Any, Any, None], name: str) -> Context:
         """Start a device's task: it may ``await m.engine.sleep(ns)`` and raise interrupts, and knows no CPU."""
+        if not inspect.iscoroutine(coro):
+            raise UsageError(f"{name}: spawn takes a coroutine, fn(), and not {coro!r}", 22)
         return self.engine.spawn(coro, name)
 
     def start_thread(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asyncirq import NET_RX_SOFTIRQ, Machine, Tasklet, UsageError, Work
+from asyncirq import NET_RX_SOFTIRQ, SCHED_FIFO, Machine, Tasklet, UsageError, Work
 from asyncirq.errors import check_async
 from asyncirq.kernel import Kernel
 
@@ -96,3 +96,35 @@ def test_machine_that_cannot_be_made_leaves_no_coroutine_behind() -> None:
             Machine(prepare=refuse)
         assert made.pop().board.engine.contexts == []
         gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"kernel": 5}, "kernel is 5: give a preset's name or a KernelConfig"),
+        ({"costs": {}}, "costs is {}: give a Costs"),
+        ({"seed": "x"}, "seed is 'x': give a whole number"),
+    ],
+)
+def test_machines_arguments_of_a_wrong_type_are_named(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Machine(**arguments)
+    assert str(caught.value) == f"{words} (-EINVAL)"
+
+
+@pytest.mark.asyncio
+async def test_spawn_wants_the_coroutine_itself() -> None:
+    bad: Any = real
+    async with Machine() as m:
+        with pytest.raises(UsageError, match="^wire: spawn takes a coroutine, fn\\(\\), and not <function real"):
+            m.spawn(bad, "wire")
+
+
+@pytest.mark.asyncio
+async def test_thread_with_an_impossible_priority_leaves_no_coroutine_behind() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        async with Machine() as m:
+            with pytest.raises(UsageError, match="real-time priority 0"):
+                m.start_thread(good, "x", policy=SCHED_FIFO)
+            gc.collect()
