@@ -15,6 +15,7 @@ from asyncirq.entry.exit_work import (
 )
 from asyncirq.errors import KernelBug, UsageError
 from asyncirq.hw.cpu import Cpu
+from asyncirq.locking.mutex import Mutex
 from asyncirq.sched.task import SCHED_FIFO, TASK_INTERRUPTIBLE, Task
 from tests.softirq_rig import Rig
 
@@ -138,9 +139,10 @@ def test_an_nmi_does_no_work_on_its_way_out() -> None:
 
 def test_S0_71_a_lock_held_on_the_way_to_user_mode_is_reported() -> None:
     m = Rig()
+    lock = Mutex(m.sched, "big_lock")
 
     async def body(me: Task) -> None:
-        me.held_locks.append("big_lock")
+        await lock.lock(me)
         await me.user(100)
 
     task = m.start(body, "body", cpu=0)
