@@ -13,6 +13,8 @@ SOURCES = asyncirq devices tests
 STOCK = traces/linux/a4-61-stock-e1000-icount
 THREADIRQS = traces/linux/b4-61-threadirqs-e1000-icount
 RT = traces/linux/c4-61-rt-e1000-icount
+ARM64 = traces/linux/A-61-stock-arm64-gicv3
+ARM64_THREADIRQS = traces/linux/A-61-threadirqs-arm64-gicv3
 WHATIF = asyncirq whatif $(STOCK) --under stock,threadirqs,rt --out out/
 
 .PHONY: help run accuracy test lint conformance bench clean
@@ -36,6 +38,7 @@ accuracy: $(VENV)/.run-ready
 	$(PY) -m asyncirq whatif $(THREADIRQS) --under rt --against $(RT) --out out/
 	$(PY) -m asyncirq whatif $(RT) --under rt,stock --against $(STOCK) --out out/
 	$(PY) -m asyncirq whatif $(RT) --under threadirqs --against $(THREADIRQS) --out out/
+	$(PY) -m asyncirq whatif $(ARM64) --under stock,threadirqs --against $(ARM64_THREADIRQS) --out out/
 
 test: lint
 	$(PY) -m pytest

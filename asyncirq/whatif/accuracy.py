@@ -12,6 +12,7 @@ from typing import Final
 
 from asyncirq.analysis.accuracy import Score, accuracy_lines, score
 from asyncirq.analysis.cells import family
+from asyncirq.analysis.clock import spearman
 from asyncirq.analysis.metrics import Metrics, PhaseMetrics
 from asyncirq.whatif.run import KernelPrediction
 from asyncirq.whatif.source import Source
@@ -20,6 +21,8 @@ ONE_STEP_NS: Final = 1_000
 """Stamps of a microsecond capture are good to this: a smaller error is none."""
 SERIES: Final = re.compile(r"[a-z]\d+(?=-)")
 """Captures of one series differ in the kernel alone, which the letter says: it is name enough."""
+TAILS: Final = ("raise_to_entry:TIMER", "local_timer_to_TIMER", "waking_to_switch:ksoftirqd", "waking_to_switch:ktimers")
+"""Quantities whose longest delays tell whether the scheduler's rules are right."""
 NEAR: Final = 25
 """Percent within which the medians of the headline quantities have to be."""
 
@@ -101,16 +104,45 @@ def self_lines(source: Source, prediction: KernelPrediction) -> list[str]:
     pair = f"{name}->{name}"
     result = score(prediction.metrics, source.metrics, source.metrics)
     lines = count_lines(pair, prediction.metrics, source.metrics)
+    if source.host_clock:
+        return lines + checker_lines(pair, prediction) + rank_lines(pair, result)
     lines += median_lines(pair, prediction.metrics, source.metrics)
+    lines += tail_lines(pair, prediction.metrics, source.metrics)
     return lines + checker_lines(pair, prediction) + _score_lines(pair, result)
 
 
-def against_lines(source: Source, prediction: KernelPrediction, path: Path, real: Metrics) -> list[str]:
-    """Return the lines of a prediction against the real capture of its kernel."""
+def against_lines(source: Source, prediction: KernelPrediction, path: Path, real: Metrics, *, host_clock: bool = False) -> list[str]:
+    """Return the lines of a prediction against the real capture of its kernel; ``host_clock``: the clock of that one follows its host."""
     pair = f"{short_name(source.path)}->{short_name(path)}"
     result = score(prediction.metrics, real, source.metrics)
+    if source.host_clock or host_clock:
+        return checker_lines(pair, prediction) + rank_lines(pair, result)
     lines = median_lines(pair, prediction.metrics, real) + checker_lines(pair, prediction)
-    return lines + _score_lines(pair, result)
+    return lines + tail_lines(pair, prediction.metrics, real) + _score_lines(pair, result)
+
+
+def tail_lines(pair: str, predicted: Metrics, real: Metrics) -> list[str]:
+    """Return by what factor the p99 of TIMER and ksoftirqd over the whole run differs: above 1 where it was predicted too long."""
+    lines = []
+    for quantity in TAILS:
+        guess, truth = predicted.pooled.quantities.get(quantity), real.pooled.quantities.get(quantity)
+        if guess is not None and truth is not None and truth.p99:
+            lines.append(f"accuracy {pair} p99_ratio.{quantity} {guess.p99 / truth.p99:.2f}")
+    return lines
+
+
+def rank_lines(pair: str, result: Score) -> list[str]:
+    """Return what may be said where a clock follows its host: the order of the headline medians, and where vectors ran."""
+    cells = [(cell.real[0], cell.predicted[0]) for cell in result.cells if cell.headline]
+    found = spearman(cells)
+    return [
+        f"accuracy {pair} clock host",
+        f"accuracy {pair} spearman {'none' if found is None else f'{found:.3f}'}",
+        f"accuracy {pair} spearman.cells {len(cells)}",
+        f"accuracy {pair} X {result.x:.1f}",
+        f"accuracy {pair} missed.headline {sum(cell.headline for cell in result.missed)}",
+        f"accuracy {pair} gated.headline {sum(cell.headline for cell in result.gated)}",
+    ]
 
 
 def _score_lines(pair: str, result: Score) -> list[str]:

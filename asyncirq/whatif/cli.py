@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from asyncirq.analysis.clock import follows_host
 from asyncirq.analysis.ftrace import read_capture
 from asyncirq.analysis.html import write_report_html
 from asyncirq.analysis.latency import measure
@@ -31,7 +32,7 @@ from asyncirq.analysis.report import (
 )
 from asyncirq.analysis.tables import print_report
 from asyncirq.errors import UsageError
-from asyncirq.whatif.accuracy import against_lines, self_lines
+from asyncirq.whatif.accuracy import against_lines, self_lines, short_name
 from asyncirq.whatif.kernels import Target, guess_release, is_kernel_of, kernel_name, match_target, parse_targets
 from asyncirq.whatif.run import KernelPrediction
 from asyncirq.whatif.source import Source, load, read_meta, restrict
@@ -89,9 +90,9 @@ async def _whatif(asked: Asked) -> None:
         task = bar.add_task("reading", total=None)
         bar.refresh()
         source = load(asked.capture, phases, asked.release)
-        reals = [(path, _real(path, source, bool(phases))) for path in asked.against]
-        for path, _ in reals:
-            check_target(targets, path)
+        reals = [_real(path, source, bool(phases)) for path in asked.against]
+        for real in reals:
+            check_target(targets, real.path)
         _make_folder(out)
         done = 0
 
@@ -125,21 +126,41 @@ def _progress() -> Progress:
     return Progress(*columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal)
 
 
-def _real(path: Path, source: Source, restricted: bool) -> RealRun:
+class Real(msgspec.Struct, frozen=True):
+    """A real capture to score against; ``host_clock``: its clock follows its host."""
+
+    path: Path
+    run: RealRun
+    host_clock: bool
+
+
+def _real(path: Path, source: Source, restricted: bool) -> Real:
     capture = read_capture(path)
+    host_clock = follows_host(capture)
     if restricted:
         capture = restrict(capture, source.phases)
-    return RealRun(input_file(capture, kernel_name(read_meta(path))), measure(capture))
+    return Real(path, RealRun(input_file(capture, kernel_name(read_meta(path))), measure(capture)), host_clock)
 
 
-def _accuracy(source: Source, predictions: list[KernelPrediction], reals: list[tuple[Path, RealRun]]) -> list[str]:
+def _accuracy(source: Source, predictions: list[KernelPrediction], reals: list[Real]) -> list[str]:
     lines: list[str] = []
     for prediction in predictions:
         if is_kernel_of(prediction.target, source.meta, source.release):
             lines += self_lines(source, prediction)
-    for path, real in reals:
-        lines += against_lines(source, _match(predictions, path), path, real.metrics)
+    for real in reals:
+        prediction = _match(predictions, real.path)
+        lines += against_lines(source, prediction, real.path, real.run.metrics, host_clock=real.host_clock)
     return lines
+
+
+def _clock_notes(source: Source, reals: list[Real]) -> list[str]:
+    """Say of which captures only the order of latencies means anything."""
+    paths = [source.path] if source.host_clock else []
+    paths += [real.path for real in reals if real.host_clock]
+    return [
+        f"the clock of {short_name(path)} follows its host: latencies hold in their rank order only, nothing here passes or fails by them"
+        for path in paths
+    ]
 
 
 def _match(predictions: list[KernelPrediction], path: Path) -> KernelPrediction:
@@ -153,7 +174,7 @@ def check_target(targets: list[Target], path: Path) -> Target:
     return match_target(targets, meta, guess_release(meta), path)
 
 
-def _report(source: Source, predictions: list[KernelPrediction], reals: list[tuple[Path, RealRun]], seed: int, lines: list[str]) -> Report:
+def _report(source: Source, predictions: list[KernelPrediction], reals: list[Real], seed: int, lines: list[str]) -> Report:
     captured = RealRun(source.file, source.metrics)
     against = reals[0] if reals else None
     return build_report(
@@ -161,15 +182,23 @@ def _report(source: Source, predictions: list[KernelPrediction], reals: list[tup
         [_model_run(prediction) for prediction in predictions],
         seed=seed,
         versions={"asyncirq": _version()},
-        against=against[1] if against is not None else None,
-        target=_match(predictions, against[0]).target.name if against is not None else None,
-        notes=[*(f"{source.notes[what]} times in the capture: {what}" for what in sorted(source.notes)), *_short(lines)],
+        against=against.run if against is not None else None,
+        target=_match(predictions, against.path).target.name if against is not None else None,
+        notes=[
+            *_clock_notes(source, reals),
+            *(f"{source.notes[what]} times in the capture: {what}" for what in sorted(source.notes)),
+            *_short(lines),
+        ],
     )
 
 
+def _misfits(source: Source) -> list[str]:
+    return [f"{source.notes[what]} times in the capture: {what}" for what in sorted(source.notes)]
+
+
 def _short(lines: list[str]) -> list[str]:
-    """Return the lines that a report shows beside its own scores: exact counts, the checker, the headline medians."""
-    return [line for line in lines if re.search(r" (counts|softirq_check)\.| p50_within_", line)]
+    """Return the lines that a report shows beside its own scores: exact counts, the checker, the headline medians, rank order."""
+    return [line for line in lines if re.search(r" (counts|softirq_check)\.| p50_within_| spearman", line)]
 
 
 def _model_run(prediction: KernelPrediction) -> ModelRun:

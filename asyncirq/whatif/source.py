@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from asyncirq.analysis.clock import follows_host
 from asyncirq.analysis.event import Capture, Event
 from asyncirq.analysis.ftrace import read_capture
 from asyncirq.analysis.latency import measure
@@ -46,7 +47,8 @@ class PackedPhase(msgspec.Struct, frozen=True):
 class Source(msgspec.Struct):
     """A capture made ready: cut into programs, its costs measured. ``release`` is the preset that it follows.
 
-    ``programs`` holds the phases to replay, ``phases`` their names; ``notes`` counts what did not fit the model of a capture.
+    ``host_clock``: its clock follows a host that does other things. ``programs`` holds the phases to replay, ``phases`` their names;
+    ``notes`` counts what did not fit the model of a capture.
     """
 
     path: Path
@@ -59,6 +61,7 @@ class Source(msgspec.Struct):
     meta: str
     metrics: Metrics
     phases: list[str]
+    host_clock: bool
 
 
 def load(path: Path, phases: Sequence[str] = (), release: str | None = None) -> Source:
@@ -69,6 +72,7 @@ def load(path: Path, phases: Sequence[str] = (), release: str | None = None) -> 
     capture = read_capture(path)
     meta = read_meta(path)
     table = extract_costs(capture)
+    host_clock = follows_host(capture)
     chosen = choose_phases(_with_length(capture), phases, path)
     kept = restrict(capture, chosen) if phases else capture
     file, metrics = input_file(kept, kernel_name(meta)), measure(kept)
@@ -83,7 +87,7 @@ def load(path: Path, phases: Sequence[str] = (), release: str | None = None) -> 
         if phase.name in chosen and phase.name != PREAMBLE:
             programs.append(PackedPhase(number, phase.name, msgspec.msgpack.encode(phase)))
     setting = Setting(lines, read_wiring(path, lines), (highest // _PIDS + 1) * _PIDS, capture.cpus, read_controller(path))
-    return Source(path, file, programs, notes, table, setting, release or guess_release(meta), meta, metrics, chosen)
+    return Source(path, file, programs, notes, table, setting, release or guess_release(meta), meta, metrics, chosen, host_clock)
 
 
 def _add_lines(phase: PhaseCut, lines: dict[int, list[str]]) -> None:
