@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from asyncirq.analysis.arrivals import ArrivalPlan, PhasePlan
-from asyncirq.analysis.ops import OpRef
+from asyncirq.analysis.names import CPU_LINES, TIMER_LINES
+from asyncirq.analysis.ops import Arrival, OpRef
 
 if TYPE_CHECKING:
     from asyncirq.whatif.replay import Replay
@@ -37,8 +38,7 @@ class Arrivals:
                 self._anchors.setdefault(one.anchor, []).append(one)
 
     def _is_strange(self, index: int) -> bool:
-        arrival = self._replay.phase.arrivals[index]
-        return arrival.irq < 0 and arrival.line != TIMER_LINE
+        return is_own(self._replay.phase.arrivals[index])
 
     @property
     def lost(self) -> int:
@@ -97,3 +97,10 @@ class Arrivals:
         self.raised += 1
         self.waiting -= 1
         self._replay.lines[arrival.irq].raise_arrival(plan.arrival)
+
+
+def is_own(arrival: Arrival) -> bool:
+    """Tell whether an arrival is one that a kernel sends itself (an IPI): a replayed kernel sends its own."""
+    if arrival.irq < 0:
+        return arrival.line != TIMER_LINE
+    return arrival.line in CPU_LINES and arrival.line not in TIMER_LINES

@@ -53,7 +53,7 @@ class Clock:
             return
         _, _, index = heappop(due)
         self._program(cpu)
-        replay.costs.after_timer = True
+        replay.costs.after_timer.add(cpu.id)
         arrival = replay.phase.arrivals[index]
         replay.note_hit(cpu, arrival.hit)
         base = 0

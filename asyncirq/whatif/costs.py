@@ -21,7 +21,7 @@ from asyncirq.analysis.pack import CostSource
 from asyncirq.analysis.segments import CostTable
 from asyncirq.costs import Costs, cost_names
 from asyncirq.errors import InternalError
-from asyncirq.sim import Engine
+from asyncirq.sim import Context, Engine
 from asyncirq.sim.stream import Stream
 
 _PLAIN: Final = MappingProxyType(
@@ -105,47 +105,52 @@ def merge_uses(parts: Iterable[Mapping[str, tuple[CostSource, set[str]]]]) -> li
 class SampledCosts(Costs):
     """The cost table of one replayed machine. All are 0 until ``live`` is set: boot takes no time.
 
-    ``pin(name, ns)`` fixes the next draw of a name: a recorded wake-up or block brings its own. ``after_timer`` tells
-    that the last hard interrupt was the local timer. ``owe(name)`` adds a cost to the next way out of idle.
+    ``pin(name, ns)`` fixes the next draw of a name by whoever runs: a recorded wake-up or block brings its own. ``after_timer`` holds
+    the CPUs whose last hard interrupt was the local timer. ``owe(cpu_id, name)`` adds a cost to a CPU's next way out of idle.
     """
 
     def __init__(self, table: CostTable, *, rt: bool) -> None:
         self.live = False
-        self.after_timer = False
+        self.after_timer: set[int] = set()
         self.used: dict[str, tuple[CostSource, set[str]]] = {}
         self._table = table
         self._rt = rt
         self._engine: Engine | None = None
         self._section: Callable[[], bool] | None = None
         self._waits_for_lock: Callable[[], bool] | None = None
+        self._here: Callable[[], int] = int
         self._preempted: set[str] = set()
-        self._left_by = ""
-        self._pinned: dict[str, int] = {}
-        self._owed: list[str] = []
+        self._left_by: dict[int, str] = {}
+        self._pinned: dict[tuple[Context | None, str], int] = {}
+        self._owed: dict[int, list[str]] = {}
         self._found: dict[str, CostSource] = {}
         self._streams: dict[str, Stream] = {}
 
-    def bind(self, engine: Engine, in_section: Callable[[], bool], waits_for_lock: Callable[[], bool]) -> None:
+    def bind(
+        self, engine: Engine, in_section: Callable[[], bool], waits_for_lock: Callable[[], bool], here: Callable[[], int] = int
+    ) -> None:
         """Take the streams of a machine's engine, and what depends on who runs.
 
-        ``in_section()`` tells whether it is a recorded task with BH off, ``waits_for_lock()`` whether it had to wait for a lock.
+        ``in_section()`` tells whether it is a recorded task with BH off, ``waits_for_lock()`` whether it had to wait for a lock,
+        ``here()`` on which CPU it runs.
         """
         self._engine = engine
+        self._here = here
         self._section = in_section
         self._waits_for_lock = waits_for_lock
 
     def pin(self, name: str, ns: int) -> None:
         """Let the next draw of ``name`` be ``ns``; a negative one is unknown and leaves the draw to the samples."""
         if ns >= 0:
-            self._pinned[name] = ns
+            self._pinned[self._context(), name] = ns
 
     def unpin(self, name: str) -> None:
         """Forget a pinned draw that was not needed."""
-        self._pinned.pop(name, None)
+        self._pinned.pop((self._context(), name), None)
 
-    def owe(self, name: str) -> None:
-        """Let the next way out of idle cost ``name`` of the capture in addition."""
-        self._owed.append(name)
+    def owe(self, cpu_id: int, name: str) -> None:
+        """Let the CPU's next way out of idle cost ``name`` of the capture in addition."""
+        self._owed.setdefault(cpu_id, []).append(name)
 
     # --- drawing
 
@@ -175,10 +180,10 @@ class SampledCosts(Costs):
         if not self.live:
             return 0
         if self._pinned:
-            pinned = self._pinned.pop(name, None)
+            pinned = self._pinned.pop((self._context(), name), None)
             if pinned is not None:
                 if name == "switch_block_ns":
-                    self._left_by = self._who()
+                    self._left_by[self._here()] = self._who()
                 return pinned
         plain = _PLAIN.get(name)
         if plain is not None:
@@ -186,25 +191,25 @@ class SampledCosts(Costs):
         if name == "switch_idle_ns":
             return self._leave_idle(name)
         if name == "switch_preempt_ns":
-            self._left_by = who = self._who()
+            self._left_by[self._here()] = who = self._who()
             self._preempted.add(who)
             return self.draw(self._preempt(), name)
         if name == "switch_block_ns":
-            self._left_by = who = self._who()
+            self._left_by[self._here()] = who = self._who()
             return self.draw(next(cost for prefix, cost in _BLOCK if who.startswith(prefix)), name)
         if name == "switch_in_ns":
             return self._switch_in(name)
         if name == "bh_enable_ns":
             return self._bh_enable(name)
         if name == "softirq_entry_ns":
-            return self.draw("timer_exit_softirq" if self.after_timer else "irq_exit_softirq", name)
+            return self.draw("timer_exit_softirq" if self._here() in self.after_timer else "irq_exit_softirq", name)
         if name == "lock_block_ns":
-            self._left_by = self._who()
+            self._left_by[self._here()] = self._who()
             return max(0, self.draw("rt_lock_block", name) - self.value("irq_thread_enter"))
         return 0
 
     def _leave_idle(self, name: str) -> int:
-        owed, self._owed = self._owed, []
+        owed = self._owed.pop(self._here(), ())
         return self.draw("switch_from_idle", name) + sum(self.draw(one, name) for one in owed)
 
     def _preempt(self) -> str:
@@ -217,7 +222,7 @@ class SampledCosts(Costs):
         who = self._who()
         again = who in self._preempted
         self._preempted.discard(who)
-        if self._waits_for_lock() or (again and self._left_by.startswith(_FOREIGN)):
+        if self._waits_for_lock() or (again and self._left_by.get(self._here(), "").startswith(_FOREIGN)):
             return self.draw("irq_thread_enter", name)
         return 0
 
@@ -229,6 +234,9 @@ class SampledCosts(Costs):
         if self._who().startswith("irq/"):
             return max(0, self.draw("irq_exit_softirq", name) - self.value("trace_event"))
         return self.draw("bh_enable_softirq", name)
+
+    def _context(self) -> Context | None:
+        return self._engine.current if self._engine is not None else None
 
     def _who(self) -> str:
         assert self._engine is not None and self._engine.current is not None

@@ -128,7 +128,7 @@ class ReplayLine:
     async def after_actions(self, cpu: Cpu, desc: IrqDesc) -> None:
         """Run the hard interrupt's tail, which stays there when the handler is moved to a thread."""
         replay = self._replay
-        replay.costs.after_timer = False
+        replay.costs.after_timer.discard(cpu.id)
         threaded = any(action.forced for action in self._actions.values())
         if not threaded:
             index, self._served = self._served, -1

@@ -77,7 +77,7 @@ class Replay:
         self.target = target
         self.costs = SampledCosts(table, rt=target.config.rt)
         self.machine = Machine(setting.cpus, target.config, controller=setting.controller, seed=seed, costs=self.costs, check=check)
-        self.costs.bind(self.machine.engine, self._in_section, self._waits_for_lock)
+        self.costs.bind(self.machine.engine, self._in_section, self._waits_for_lock, self._here)
         if self.machine.trace is None:
             raise InternalError("a replay without a trace")
         self._trace = self.machine.trace
@@ -213,7 +213,7 @@ class Replay:
     def _leave_idle(self, cpu: Cpu) -> None:
         if self._tick_stopped[cpu.id]:
             self._tick_stopped[cpu.id] = False
-            self.costs.owe("idle_tick_restart")
+            self.costs.owe(cpu.id, "idle_tick_restart")
 
     async def _after_actions(self, cpu: Cpu, desc: IrqDesc) -> None:
         line = self.lines.get(desc.irq)
@@ -223,6 +223,14 @@ class Replay:
     def _in_section(self) -> bool:
         recorded = self._of_context.get(self.machine.engine.current)
         return recorded is not None and recorded.in_section
+
+    def _here(self) -> int:
+        """Return the CPU of whoever runs."""
+        rqs = self.machine.sched.rqs
+        if len(rqs) == 1:
+            return 0
+        current = self.machine.engine.current
+        return next((cpu_id for cpu_id, rq in enumerate(rqs) if rq.curr.sim is current), 0)
 
     def _waits_for_lock(self) -> bool:
         current = self.machine.engine.current

@@ -24,6 +24,7 @@ from asyncirq.analysis.programs import each_phase
 from asyncirq.analysis.report import InputFile, input_file
 from asyncirq.analysis.segments import CostTable, extract_costs
 from asyncirq.errors import UsageError
+from asyncirq.whatif.arrivals import is_own
 from asyncirq.whatif.kernels import captured_threading, guess_release, kernel_name
 from asyncirq.whatif.replay import Setting
 from asyncirq.whatif.wiring import read_controller, read_wiring
@@ -94,6 +95,8 @@ def _add_lines(phase: PhaseCut, lines: dict[int, list[str]]) -> None:
     """Take the lines of a phase, each with the names of its actions, into those of the capture."""
     for arrival in phase.arrivals:
         for handler in arrival.handlers if arrival.irq >= 0 else ():
+            if is_own(arrival):
+                continue
             names = lines.setdefault(arrival.irq, [])
             if handler.name not in names:
                 names.append(handler.name)

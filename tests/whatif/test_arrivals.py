@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from asyncirq.analysis.ops import Block, Emit, HrtimerStart, Op, OpRef, Raise, Run, SoftBody
+from asyncirq.whatif.arrivals import is_own
 from tests.whatif.tiny import arrival, phase, replay, story, task, tick, wake
 
 
@@ -48,6 +49,13 @@ def test_vectors_that_the_kernel_sends_itself_are_left_to_it() -> None:
     ipi.expiries.clear()
     result = asyncio.run(replay(phase([], [ipi])).run())
     assert (result.lost, result.strange) == (0, 1)
+
+
+def test_line_of_an_ipi_is_left_to_the_kernel_as_well() -> None:
+    assert is_own(arrival(5_000, [Run(50)], irq=2, name="IPI"))
+    assert not is_own(arrival(5_000, [Run(50)], irq=11, name="arch_timer"))
+    assert not is_own(arrival(5_000, [Run(50)]))
+    assert not is_own(tick(5_000, [Run(50)]))
 
 
 def test_device_that_spaces_its_interrupts_keeps_its_distance() -> None:

@@ -17,6 +17,7 @@ class Runner:
         self.engine = Engine(seed=7)
         self.section = False
         self.waits = False
+        self.cpu = 0
 
     def become(self, name: str) -> None:
         async def nothing() -> None:
@@ -36,7 +37,7 @@ def table(**samples: list[int]) -> CostTable:
 
 def costs(runner: Runner, *, rt: bool = False, **samples: list[int]) -> SampledCosts:
     made = SampledCosts(table(**samples), rt=rt)
-    made.bind(runner.engine, lambda: runner.section, lambda: runner.waits)
+    made.bind(runner.engine, lambda: runner.section, lambda: runner.waits, lambda: runner.cpu)
     made.live = True
     runner.become("task-1")
     return made
@@ -72,7 +73,7 @@ def test_recorded_value_is_used_once() -> None:
 
 def test_tick_that_starts_again_delays_the_way_out_of_idle_once() -> None:
     made = costs(Runner(), switch_from_idle=[4000], idle_tick_restart=[3000])
-    made.owe("idle_tick_restart")
+    made.owe(0, "idle_tick_restart")
     assert (made.switch_idle_ns, made.switch_idle_ns) == (7000, 4000)
 
 
@@ -89,7 +90,7 @@ def test_blocking_costs_what_it_costs_the_one_who_blocks(who: str, ns: int) -> N
 def test_first_softirq_after_a_timer_has_its_own_cost() -> None:
     made = costs(Runner(), irq_exit_softirq=[2000], timer_exit_softirq=[1500])
     assert made.softirq_entry_ns == 2000
-    made.after_timer = True
+    made.after_timer.add(0)
     assert made.softirq_entry_ns == 1500
 
 
@@ -145,3 +146,24 @@ def test_draw_without_a_machine_is_our_mistake() -> None:
     made.live = True
     with pytest.raises(InternalError, match="before they are bound"):
         made.draw("try_to_wake_up", "test")
+
+
+def test_what_happened_on_one_cpu_is_not_paid_on_another() -> None:
+    runner = Runner()
+    made = costs(runner, irq_exit_softirq=[2000], timer_exit_softirq=[1500], switch_from_idle=[4000], idle_tick_restart=[3000])
+    made.after_timer.add(1)
+    made.owe(1, "idle_tick_restart")
+    assert (made.softirq_entry_ns, made.switch_idle_ns) == (2000, 4000)
+    runner.cpu = 1
+    assert (made.softirq_entry_ns, made.switch_idle_ns) == (1500, 7000)
+
+
+def test_pinned_draw_belongs_to_who_pinned_it() -> None:
+    runner = Runner()
+    made = costs(runner, try_to_wake_up=[4000])
+    made.pin("ttwu_ns", 7000)
+    first = runner.engine.current
+    runner.become("task-2")
+    assert made.ttwu_ns == 4000
+    runner.engine.current = first
+    assert made.ttwu_ns == 7000
