@@ -37,8 +37,6 @@ LATEST_NS: Final = 1 << 62
 HIGHEST_CPU: Final = 1023
 """The last CPU that a machine of the model can have."""
 _CACHE_LIMIT: Final = 4096
-_MOST_CPUS: Final = 8192
-"""Linux's own limit (``NR_CPUS``)."""
 
 
 def read_capture(path: str | Path, *, partial: bool = False) -> Capture:
@@ -116,8 +114,6 @@ class _Reader:
         if len(fraction) != self._digits:
             self._set_digits(line, fraction)
         on = int(cpu)
-        if on >= _MOST_CPUS:
-            raise self.fail(line, f"CPU {on}: a machine of Linux has at most {_MOST_CPUS} of them (is the line damaged?)")
         ts = int(seconds) * NSEC_PER_SEC + int(fraction) * _DIGITS[self._digits]
         if ts > LATEST_NS:
             raise self.fail(line, f"this stamp is {seconds} s: no machine runs that long")

@@ -248,10 +248,3 @@ def test_missing_and_unreadable_paths(tmp_path: Path) -> None:
 def test_equal_stamps_and_other_cpus_may_tie(tmp_path: Path) -> None:
     text = GOOD.replace("10.000004", "10.000003").replace("[000] ..s1.    10.000006", "[001] ..s1.    10.000001")
     assert [event.cpu for event in read_capture(write(tmp_path, text)).events] == [0, 0, 0, 1, 0, 0]
-
-
-def test_absurd_cpu_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "trace.txt"
-    file.write_text("   bash-1  [99999] d.h1. 1.000000: irq_handler_entry: irq=1 name=x\n")
-    with pytest.raises(UsageError, match=r"trace\.txt:1: CPU 99999: a machine of Linux has at most 8192"):
-        read_capture(file)
