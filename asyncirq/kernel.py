@@ -268,5 +268,7 @@ class Kernel:
         return "\n".join(lines) + "\n"
 
     def _vector_note(self, vector: int) -> str:
+        if self.board.arch != "x86":
+            return ""
         name = vector_name(vector, self.config.vectors, getattr(self.arch.entry, "local_apic", False))
         return "" if name == "device" else f" ({name})"
