@@ -190,6 +190,8 @@ class Switching(Balance):
         elif task.allowed >> cpu.id & 1 or task.migrate_depth or (rq.high and rq.high[0].high == STOPPER):
             rq.put_prev(task, self.config.rr_slice_ns)
         else:
+            if task.prio >= MAX_RT_PRIO:
+                rq.fair.leave(task, sleeps=False)
             self._move(cpu, task)
         if self.smp:
             self._balance(cpu, rq, task)

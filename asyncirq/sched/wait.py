@@ -70,10 +70,15 @@ class WaitQueue:
         for entry in tuple(self.entries):
             if entry not in self.entries:
                 continue
-            if await entry.task.sched.try_to_wake_up(cpu, entry.task, mask):
-                woken += 1
+            place = self.entries.index(entry)
+            if entry.autoremove:
+                # Not after the wake-up, which takes time: the waiter may have begun to wait again by then.
+                del self.entries[place]
+            if not await entry.task.sched.try_to_wake_up(cpu, entry.task, mask):
                 if entry.autoremove:
-                    self.remove(entry)
+                    self.entries.insert(place, entry)
+            else:
+                woken += 1
                 if entry.exclusive:
                     nr_exclusive -= 1
                     if nr_exclusive == 0:
