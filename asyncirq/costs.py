@@ -79,6 +79,8 @@ class Costs:
     """sched_switch to the first statement of the incoming task, caches and page tables included."""
     migration_ns: int = 0
     """What a switch to a task that comes from another CPU takes longer: its caches are there."""
+    cpu_startup_ns: int = 100_000
+    """INIT and the start messages to another CPU, with their delays."""
     idle_entry_ns: int = 300
     """The idle task's way from sched_switch to HLT."""
     kthread_create_ns: int = 15_000

@@ -37,6 +37,8 @@ from asyncirq.entry.detailed import Detailed
 from asyncirq.entry.special_traps import SpecialTraps
 from asyncirq.entry.vectors import vector_name
 from asyncirq.errors import UsageError
+from asyncirq.hotplug import CpuhpState, Hotplug, KernelSteps, Subsystems, work_steps
+from asyncirq.hotplug.sysfs import CpuSysfs
 from asyncirq.hw.cpu import Cpu
 from asyncirq.irq import proc
 from asyncirq.irq.core import early_irq_init
@@ -78,12 +80,13 @@ class Kernel:
         self.irq_work = IrqWorks(self.softirq)
         self.sleep = Sleep(self.timers, self.hrtimers)
         self.posix_timers = PosixTimers(self.hrtimers, self.tick)
+        self.bh: BhWorkqueues | None = None
         self.workqueues: Workqueues
         if config.wq_threads:
             self.workqueues = Keventd(self.sched, self.sleep)
         else:
-            bh = BhWorkqueues(self.tasklets, self.irq_work) if config.wq_bh else None
-            self.workqueues = ManagedWorkqueues(self.sched, self.sleep, bh)
+            self.bh = BhWorkqueues(self.tasklets, self.irq_work) if config.wq_bh else None
+            self.workqueues = ManagedWorkqueues(self.sched, self.sleep, self.bh)
         self.detectors = Detectors(self.rcu, self.hrtimers, self.sleep)
         self.softnet = Softnet(self.softirq)
         self.napi = NapiCore(self.softirq, self.softnet, self.sleep)
@@ -94,7 +97,37 @@ class Kernel:
         self.arch = make_arch(board, self.irq, self.softirq)
         self.ipi = self.arch.ipi
         self.entry = self.arch.entry
+        self.hotplug = Hotplug(self.sched)
+        self.sysfs_cpu = CpuSysfs(self.hotplug)
         self._wire()
+        self._wire_hotplug()
+
+    def _wire_hotplug(self) -> None:
+        """Register what every subsystem does when a CPU goes or comes. Linux: cpuhp_hp_states."""
+        parts = Subsystems(
+            arch=self.arch,
+            idle=self.idle,
+            smpboot=self.smpboot,
+            softirq=self.softirq,
+            rcu=self.rcu,
+            timers=self.timers,
+            hrtimers=self.hrtimers,
+            tick=self.tick,
+            irq_work=self.irq_work,
+            sleep=self.sleep,
+            detectors=self.detectors,
+        )
+        self.hotplug_steps = steps = KernelSteps(self.hotplug, parts, self._call_function)
+        steps.register()
+        daemons = self.softirq_threads.daemons
+        for name, function in self.smpboot.dead:
+            if name != "softirq:dead":
+                steps.register_dead(CpuhpState.NET_DEV_DEAD, name, function)
+            elif daemons is None:
+                steps.register_dead(CpuhpState.SOFTIRQ_DEAD, name, function)
+            else:
+                work_steps.DaemonSteps(daemons).register(self.hotplug)
+        work_steps.register(self.hotplug, self.workqueues)
 
     def _wire(self) -> None:
         """Set every upcall."""
@@ -110,7 +143,7 @@ class Kernel:
         self.irq_work.tick_stopped = self.tick.stopped
         self.backlog.call = self._call_remote
         net_dead = self.backlog.takeover if self.dev_poll is None else self.dev_poll.takeover
-        self.smpboot.dead += [("softirq:dead", self.tasklets.takeover), ("net/dev:dead", net_dead)]
+        self.smpboot.dead += [("softirq:dead", self._takeover_tasklets), ("net/dev:dead", net_dead)]
         daemons = self.softirq_threads.daemons
         if daemons is not None:
             daemons.queued = lambda index: any(self.tasklets.queued(index))
@@ -148,6 +181,7 @@ class Kernel:
         self.arch.setup_gates()  # trap_init
         early_irq_init(self.irq)
         self.arch.init_irq()  # init_IRQ
+        self.hotplug_steps.register_controller()
         self.irq.boot_note("softirq_init")
         self.tasklets.softirq_init()
         for cpu in self.board.cpus:
@@ -157,7 +191,7 @@ class Kernel:
             self.tick.start(cpu)
         for cpu in self.board.cpus:
             self.softirq_threads.spawn(cpu)  # early initcalls
-            self.irq_work.spawn(cpu)
+            self.irq_work.spawn(self.smpboot, cpu)
         self.net.net_dev_init()  # subsystem initcalls
         self.workqueues.boot()
         for cpu in self.board.cpus:
@@ -201,6 +235,11 @@ class Kernel:
     async def _call_remote(self, cpu: Cpu, dest: int, function: SmpCall) -> None:
         await self.ipi.smp_call_function_single(cpu, dest, function, False)
 
+    async def _takeover_tasklets(self, cpu: Cpu, dead: int) -> None:
+        await self.tasklets.takeover(cpu, dead)
+        if self.bh is not None:
+            await self.bh.softirq_dead(cpu, dead)
+
     async def _call_function(self, cpu: Cpu) -> None:
         await self.ipi.flush_queue(cpu)
         await self.irq_work.run_remote(cpu)
@@ -228,7 +267,8 @@ class Kernel:
     def start_thread(self, task: Task) -> None:
         """Make a new task ready from outside the model; a halted CPU is told by an interrupt."""
         if not task.percpu:
-            task.cpu = min(self.sched.rqs, key=lambda rq: rq.nr_running).cpu
+            usable = [rq for rq in self.sched.rqs if self.sched.usable(task) >> rq.cpu.id & 1]
+            task.cpu = min(usable, key=lambda rq: rq.nr_running).cpu
         self.sched.start_now(task)
         if self.board.engine.now:
             self.arch.kick(task.cpu)

@@ -28,7 +28,7 @@ def below(room: str) -> frozenset[str]:
     return frozenset(BASE + CHAIN[: CHAIN.index(room)])
 
 
-KERNEL: Final = frozenset((*BASE, *CHAIN, "firmware", "board", "arch", "kernel"))
+KERNEL: Final = frozenset((*BASE, *CHAIN, "firmware", "board", "arch", "hotplug", "kernel"))
 
 ALLOWED: Final = MappingProxyType(
     {
@@ -50,7 +50,8 @@ ALLOWED: Final = MappingProxyType(
         "firmware": frozenset({"units", "errors"}),
         "board": frozenset({"units", "errors", "costs", "trace", "sim", "hw", "firmware"}),
         "arch": below("drivers") | {"board", "firmware"},
-        "kernel": below("drivers") | {"board", "arch"},
+        "hotplug": below("drivers") | {"arch"},
+        "kernel": below("drivers") | {"board", "arch", "hotplug"},
         "machine": below("machine") | {"invariants", "board", "kernel"},
         "host": frozenset[str](),
         "scenario": KERNEL | {"devices", "asyncirq"},

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+from asyncirq.arch.smp_ops import ApicSmpOps
 from asyncirq.arch.x86 import X86
 from asyncirq.board.apic import ApicBoard
 from asyncirq.board.base import BusMsi
@@ -54,6 +55,8 @@ class ApicArch(X86):
         self.entry.unused = self.vectors.handle_unused
         self.entry.move_cleanup = self.vectors.move_cleanup
         irq.ack_bad_irq = self.apics.eoi
+        self.nmi_watchdog: NmiWatchdog | None = None
+        self.smp_ops = ApicSmpOps(self)
         self._messages = 0
 
     # --- boot
@@ -71,9 +74,9 @@ class ApicArch(X86):
         self.init_irq_context()
         self.apics.setup(self.cpus[0])
         for cpu in self.cpus[1:]:
-            self._wake_secondary(cpu)
+            self.wake_secondary(cpu)
 
-    def _wake_secondary(self, cpu: Cpu) -> None:
+    def wake_secondary(self, cpu: Cpu) -> None:
         """Have a CPU begin: INIT, which resets it, then two SIPIs with the page of its first code, of which it takes one.
 
         The CPU then switches its own local APIC on. Raises ``KernelBug`` for one that does not answer.

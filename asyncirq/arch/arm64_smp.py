@@ -64,6 +64,11 @@ class SmpIpis:
         for number in range(self.count):
             self.irq.enable_percpu_irq(cpu, self.base + number)
 
+    def teardown(self, cpu: Cpu) -> None:
+        """Disable every IPI on a CPU that goes. Linux: ipi_teardown()."""
+        for number in range(self.count):
+            self.irq.disable_percpu_irq(cpu, self.base + number)
+
     def send(self, cpu: Cpu, dest: int, number: int) -> None:
         """Send an IPI to one CPU; fits as the ``send`` of ``Ipi``. Linux: smp_cross_call()."""
         trace = self.entry.trace

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from asyncirq.arch.smp_ops import SmpOps
 from asyncirq.board import Msi
 from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.entry import Entry
@@ -21,7 +22,7 @@ class Arch(ABC):
 
     ``entry`` are the entry points, whose hooks (``timer``, ``call_function``, ``irq_work``) the kernel sets; ``ipi`` sends interrupts
     to other CPUs. ``irq_work_interrupts`` tells whether a CPU can interrupt itself for its irq_work; if not the tick runs it.
-    ``idle_since[cpu]`` is kept where the kernel is configured with ``idle_stamp``.
+    ``smp_ops`` lets CPUs go and come. ``idle_since[cpu]`` is kept where the kernel is configured with ``idle_stamp``.
     """
 
     entry: Entry
@@ -35,6 +36,7 @@ class Arch(ABC):
         self.config = softirq.config
         self.costs = softirq.costs
         self.cpus = softirq.sched.cpus
+        self.smp_ops = SmpOps(self)
         self.idle_since = [0] * len(self.cpus)
 
     # --- boot, in this order; no time passes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncirq.arch.arm64 import Arm64
+from asyncirq.arch.smp_ops import GicV2SmpOps
 from asyncirq.board.gic_v2 import GicV2Board
 from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.firmware.acpi import GIC_DISTRIBUTOR, AcpiProbe, Subtable
@@ -40,6 +41,7 @@ class GicV2Arch(Arm64):
         super().__init__(board, irq, softirq)
         self.silicon: dict[str, DistributorV2] = {"/intc@8000000": board.distributor}
         self.gics: list[GicV2] = []
+        self.smp_ops = GicV2SmpOps(self)
 
     def drivers(self) -> IrqchipTable:
         """Return the table of the controllers that this kernel has drivers for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncirq.arch.arm64 import Arm64
+from asyncirq.arch.smp_ops import GicV3SmpOps
 from asyncirq.board.gic import GicV3Board
 from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.firmware.acpi import GIC_DISTRIBUTOR, AcpiProbe, Subtable
@@ -24,6 +25,7 @@ class GicV3Arch(Arm64):
         self.gic = GicV3(irq, board.distributor, split=self.config.boot_el == 2, pseudo_nmi=self.config.pseudo_nmi)
         self.its = ItsDriver(self.gic, board.its)
         self.messages = self.its.msi
+        self.smp_ops = GicV3SmpOps(self)
 
     def drivers(self) -> IrqchipTable:
         """Return the table of the controllers that this kernel has drivers for."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from asyncirq.bottom_half.napi import Napi, NapiCore
 from asyncirq.bottom_half.net_core import NET_RX_DROP, NET_RX_SUCCESS, NetCore, SkBuff
-from asyncirq.bottom_half.softirq import NET_RX_SOFTIRQ
+from asyncirq.bottom_half.softirq import NET_RX_SOFTIRQ, NET_TX_SOFTIRQ
 from asyncirq.bottom_half.softnet import SoftnetData
 from asyncirq.hw.cpu import Cpu
 
@@ -56,7 +56,10 @@ class Backlog:
     def rps_cpu(self, skb: SkBuff, default: int) -> int:
         """Return the CPU that a packet's hash chooses among its device's, ``default`` where packets are not spread."""
         cpus = skb.dev.rps_cpus
-        return cpus[skb.hash * len(cpus) >> 32] if cpus else default
+        if not cpus:
+            return default
+        chosen = cpus[skb.hash * len(cpus) >> 32]
+        return chosen if self.softirq.sched.online >> chosen & 1 else default
 
     async def enqueue(self, cpu: Cpu, skb: SkBuff, dest: int) -> int:
         """Put a packet onto a CPU's backlog; drop it when more than ``max_backlog`` wait. Trace: softirq_raise."""
@@ -112,8 +115,31 @@ class Backlog:
             data.process_queue, data.input_pkt_queue = data.input_pkt_queue, data.process_queue
 
     async def takeover(self, cpu: Cpu, dead: int) -> None:
-        """Queue here what a dead CPU had queued, what was being processed first. Linux: dev_cpu_dead()."""
+        """Take over what a dead CPU had left: what is to be freed, what is to be polled, what was queued, in process first.
+
+        Linux: dev_cpu_dead(). Trace: softirq_raise.
+        """
         data = self.softnet.data[dead]
+        await self._take_lists(cpu, data, self.softnet.data[cpu.id])
         for queue in (data.process_queue, data.input_pkt_queue):
             while queue:
                 await self.enqueue(cpu, queue.popleft(), cpu.id)
+
+    async def _take_lists(self, cpu: Cpu, data: SoftnetData, here: SoftnetData) -> None:
+        if data.completion_queue:
+            here.completion_queue += data.completion_queue
+            data.completion_queue = 0
+            await self.softirq.raise_softirq(cpu, NET_TX_SOFTIRQ)
+        own = self.instances[data.cpu_id]
+        polled = [napi for napi in (*data.todo, *data.poll_list, *data.repeat) if napi is not own]
+        for queue in (data.todo, data.poll_list, data.repeat):
+            queue.clear()
+        # Its backlog is polled where its packets go now.
+        own.listed = own.scheduled = own.missed = False
+        for napi in polled:
+            napi.owner = cpu.id
+            here.poll_list.append(napi)
+        dests, data.rps_ipi_list = data.rps_ipi_list, []
+        here.rps_ipi_list[:0] = dests
+        if polled or dests:
+            await self.softirq.raise_softirq(cpu, NET_RX_SOFTIRQ)

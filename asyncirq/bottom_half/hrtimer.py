@@ -197,6 +197,27 @@ class Hrtimers:
             source.clear()
         self._force_reprogram(cpu, here)
 
+    def hrtimers_cpu_dying(self, cpu: Cpu, dest: int) -> None:
+        """Move the timers of this CPU, which is about to die, to another one, whose event device is programmed by ``retrigger_next_event``.
+
+        Interrupts are off and the machine is stopped.
+        """
+        old = self.bases[cpu.id]
+        there = self.bases[dest]
+        for source, target in ((old.hard, there.hard), (old.soft, there.soft)):
+            if source.running is not None:
+                raise KernelBug(f"hrtimers_cpu_dying: {source.running.name} runs on {cpu.name} at {self.engine.now} ns")
+            for timer in source.timers():
+                target.add(timer)
+            source.clear()
+        old.expires_next = old.softirq_expires_next = FOREVER
+        old.softirq_activated = False
+        self.program(cpu, None)
+
+    async def retrigger_next_event(self, cpu: Cpu) -> None:
+        """Program this CPU's event device anew: timers have come from elsewhere."""
+        self._force_reprogram(cpu, self.bases[cpu.id])
+
     def _is_soft(self, timer: Hrtimer) -> bool:
         mode = timer.mode
         return mode == HRTIMER_MODE_SOFT or (self._rt and mode != HRTIMER_MODE_HARD)

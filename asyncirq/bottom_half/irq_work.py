@@ -15,7 +15,8 @@ from typing import Any
 from asyncirq.bottom_half.callback_wait import CallbackWait, name_of
 from asyncirq.bottom_half.softirq import Softirq
 from asyncirq.hw.cpu import Cpu
-from asyncirq.sched.task import SCHED_FIFO, TASK_INTERRUPTIBLE, TASK_RUNNING, Task
+from asyncirq.sched.smpboot import HotplugThread, Smpboot
+from asyncirq.sched.task import SCHED_FIFO, Task
 
 IrqWorkFn = Callable[[Cpu, "IrqWork"], Coroutine[Any, Any, None]]
 
@@ -61,13 +62,12 @@ class IrqWorks:
         self._lazy: list[list[IrqWork]] = [[] for _ in range(count)]
         self._remote: list[list[IrqWork]] = [[] for _ in range(count)]
         self.threads: list[Task | None] = [None] * count
+        self.irqwork_threads = HotplugThread("irq_work", self._should_run, self._run_irq_workd, policy=SCHED_FIFO, rt_priority=1)
 
-    def spawn(self, cpu: Cpu) -> None:
+    def spawn(self, smpboot: Smpboot, cpu: Cpu) -> None:
         """Make and start ``irq_work/N`` (FIFO 1) of one CPU, on PREEMPT_RT."""
         if self._rt:
-            task = self.sched.new_task(self._thread, f"irq_work/{cpu.id}", cpu=cpu.id, kthread=True, policy=SCHED_FIFO, rt_priority=1)
-            self.threads[cpu.id] = task
-            self.sched.start_now(task)
+            self.threads[cpu.id] = smpboot.boot(self.irqwork_threads, cpu.id).task
 
     # --- queueing
 
@@ -176,12 +176,8 @@ class IrqWorks:
         if waits is not None and waits.anyone:
             await waits.wake(cpu)
 
-    async def _thread(self, task: Task) -> None:
-        index = task.cpu.id
-        while True:
-            task.set_current_state(TASK_INTERRUPTIBLE)
-            if not self._lazy[index]:
-                await task.schedule()
-                continue
-            task.set_current_state(TASK_RUNNING)
-            await self._run_list(task.cpu, self._lazy)
+    def _should_run(self, index: int) -> bool:
+        return bool(self._lazy[index])
+
+    async def _run_irq_workd(self, task: Task) -> None:
+        await self._run_list(task.cpu, self._lazy)

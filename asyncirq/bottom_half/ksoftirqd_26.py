@@ -70,6 +70,10 @@ class Ksoftirqd26:
             if not softirq.pending[index]:
                 cpu.preempt_count -= early
                 await task.schedule()
+                if task.cpu is not cpu:
+                    # The CPU has died.
+                    await self._wait_to_die(kthread, index)
+                    return
                 cpu.preempt_count += early
             task.set_current_state(TASK_RUNNING)
             while softirq.pending[index]:

@@ -208,6 +208,15 @@ class Rcu:
             if not self._idles(cpu.id):
                 self.waiting |= 1 << cpu.id
 
+    def migrate_callbacks(self, cpu: Cpu, dead: int) -> None:
+        """Take over what a dead CPU would have called, each function after its own grace period. Linux: rcutree_migrate_callbacks()."""
+        gone = self.data[dead]
+        here = self.data[cpu.id]
+        merged = sorted([*here.callbacks, *gone.callbacks], key=lambda each: each[0])
+        here.callbacks = deque(merged)
+        gone.callbacks.clear()
+        self.waiting &= ~(1 << dead)
+
     def _idles(self, index: int) -> bool:
         cpu = self.sched.cpus[index]
         task = cpu.current

@@ -56,6 +56,7 @@ class Watchdog:
         self.buddy = config.hardlockup_buddy
         self.cpus = [WatchdogCpu(Hrtimer(self._timer_fn, HRTIMER_MODE_HARD, f"watchdog/{n}")) for n in range(len(self.sched.cpus))]
         self.thread = HotplugThread("watchdog", self._should_run, self._run, policy=SCHED_FIFO, rt_priority=99)
+        self.watched = self.sched.all_cpus
         self._stopper = config.softlockup_stopper
 
     def start(self, smpboot: Smpboot, cpu: Cpu) -> None:
@@ -63,6 +64,25 @@ class Watchdog:
         if not self._stopper:
             smpboot.boot(self.thread, cpu.id)
         self.hrtimers.hrtimer_start(cpu, self.cpus[cpu.id].timer, self.sched.engine.now + self.period_ns, _MODE & ~HRTIMER_MODE_REL)
+
+    def stop(self, cpu: Cpu) -> None:
+        """Stop the watchdog of this CPU, which goes down. Linux: lockup_detector_offline_cpu(). Trace: hrtimer_cancel."""
+        self.hrtimers.hrtimer_try_to_cancel(cpu, self.cpus[cpu.id].timer)
+        self.watched &= ~(1 << cpu.id)
+
+    def restart(self, cpu: Cpu) -> None:
+        """Start the watchdog of this CPU, which has come up. Linux: lockup_detector_online_cpu(). Trace: hrtimer_start."""
+        state = self.cpus[cpu.id]
+        state.wanted = state.hard = False
+        state.saved = state.interrupts
+        self.touch(cpu)
+        self.watched |= 1 << cpu.id
+        self.hrtimers.hrtimer_start(cpu, state.timer, self.period_ns, _MODE)
+
+    def _next(self, index: int) -> int:
+        """Return the watched CPU that a CPU looks at: the next one."""
+        count = len(self.cpus)
+        return next((other % count for other in range(index + 1, index + count) if self.watched >> other % count & 1), index)
 
     def touch(self, cpu: Cpu) -> None:
         """Let a long stretch of work that is in order pass: the CPU counts as alive. Linux: touch_softlockup_watchdog()."""
@@ -92,8 +112,10 @@ class Watchdog:
     async def _timer_fn(self, cpu: Cpu, timer: Hrtimer) -> bool:
         state = self.cpus[cpu.id]
         state.interrupts += 1
-        if self.buddy and state.interrupts % BUDDY_SAMPLES == 0 and len(self.cpus) > 1:
-            self.check_hardlockup(cpu, (cpu.id + 1) % len(self.cpus))
+        if self.buddy and state.interrupts % BUDDY_SAMPLES == 0:
+            neighbour = self._next(cpu.id)
+            if neighbour != cpu.id:
+                self.check_hardlockup(cpu, neighbour)
         if not state.wanted:
             state.wanted = True
             if self._stopper:

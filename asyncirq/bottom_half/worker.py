@@ -94,9 +94,27 @@ class Worker:
             thread.cpu = task.cpu
         await task.wake(thread)
         await self.created.wait(task)
+        await self._follow_pool(task)
         self._join()
         self.idle_since = self.pool.sched.engine.now
         await task.wake(thread)
+
+    async def _follow_pool(self, task: Task) -> None:
+        """Be bound as the pool is now: its CPU may have gone down or come up since the thread was made."""
+        pool = self.pool
+        thread = self.task
+        if pool.cpu < 0:
+            return
+        if not pool.managed and thread.percpu:
+            self.flags |= WORKER_UNBOUND
+            thread.percpu = thread.pinned = False
+        elif pool.managed and not thread.percpu:
+            self.flags &= ~WORKER_UNBOUND
+        else:
+            return
+        cpu = task.preempt_disable()
+        pool.sched.set_cpus_allowed(cpu, thread, pool.refuge or 1 << pool.cpu)
+        await task.preempt_enable()
 
     async def _wait_for_start(self, task: Task, created: Completion) -> None:
         await task.spend(self.pool.sched.costs.worker_create_ns)

@@ -9,11 +9,12 @@ Linux: kernel/workqueue.c bh_worker(), kick_bh_pool(), workqueue_softirq_action(
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from asyncirq.bottom_half.irq_work import IrqWork, IrqWorks
 from asyncirq.bottom_half.softirq import HI_SOFTIRQ, TASKLET_SOFTIRQ, Softirq
-from asyncirq.bottom_half.tasklet import Tasklets
+from asyncirq.bottom_half.tasklet import Tasklet, Tasklets
 from asyncirq.bottom_half.work import Work
 from asyncirq.bottom_half.worker import WORKER_PREP, Worker
 from asyncirq.bottom_half.workqueue_api import HIGHPRI_NICE
@@ -42,6 +43,9 @@ class BhPool(WorkerPool):
         """Raise the softirq if items wait, on another CPU by irq_work; return whether they do. Trace: softirq_raise."""
         if not self.need_more_worker():
             return False
+        if not self.sched.online >> self.cpu & 1:
+            # Another CPU drains it.
+            return True
         if cpu.id != self.cpu:
             await self.irq_works.irq_work_queue_on(cpu, self.irq_work, self.cpu)
         else:
@@ -116,6 +120,7 @@ class BhWorkqueues:
     def __init__(self, tasklets: Tasklets, irq_works: IrqWorks) -> None:
         self._softirq = tasklets.softirq
         self._irq_works = irq_works
+        self._tasklets = tasklets
         self.pools: list[tuple[BhPool, BhPool]] = []
         tasklets.bh_work = self._softirq_action
 
@@ -138,3 +143,16 @@ class BhWorkqueues:
             worker = pool.workers[0]
             assert isinstance(worker, BhWorker)
             await worker.run(cpu)
+
+    async def softirq_dead(self, cpu: Cpu, dead: int) -> None:
+        """Execute here what the pools of a dead CPU hold. Linux: workqueue_softirq_dead(). Trace: softirq_raise."""
+        for pool in self.pools[dead]:
+            if pool.worklist:
+                await self._tasklets.tasklet_schedule(cpu, Tasklet(partial(self._drain_dead_softirq_workfn, pool), "drain_dead_softirq"))
+
+    async def _drain_dead_softirq_workfn(self, pool: BhPool, cpu: Cpu, tasklet: Tasklet) -> None:
+        worker = pool.workers[0]
+        assert isinstance(worker, BhWorker)
+        await worker.run(cpu)
+        if pool.worklist:
+            await self._tasklets.tasklet_schedule(cpu, tasklet)

@@ -100,6 +100,7 @@ class IrqTable:
         self.msleep: Callable[[Task, int], Coroutine[Any, Any, None]] | None = None
         self.alloc_action = IrqAction
         self.default_host: IrqDomain | None = None
+        self.force_complete_move: Callable[[Cpu, IrqDesc], None] | None = None
         self.count_all = sched.config.spurious_window == "all"
         self.judge_all = bool(self.irqfixup) or self.count_all
         self.no_controller = HwInterruptType()

@@ -1,7 +1,8 @@
 """Move interrupts away from a CPU that goes offline, and bring managed ones back.
 
-Linux: kernel/irq/cpuhotplug.c. Model: a move of the same interrupt that is still under way makes this one fail; Linux
-completes it by force.
+A move of the same interrupt that is still under way is completed by force.
+
+Linux: kernel/irq/cpuhotplug.c.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def _migrate_one(core: IrqTable, cpu: Cpu, desc: IrqDesc) -> bool:
     desc.setaffinity_pending = False
     desc.pending_mask = 0
     broken = False
+    if core.force_complete_move is not None:
+        core.force_complete_move(cpu, desc)
     if not mask:
         if desc.managed:
             # The mask stays: the line comes back with the first CPU of it.

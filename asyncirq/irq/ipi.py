@@ -87,8 +87,8 @@ class Ipi:
         await self.smp_call_function_many(cpu, 1 << dest, function, wait)
 
     async def smp_call_function_many(self, cpu: Cpu, mask: int, function: SmpCall, wait: bool) -> None:
-        """Run a function on every CPU of ``mask``, this one included and last; with ``wait`` return when all have."""
-        others = mask & ~(1 << cpu.id)
+        """Run a function on every online CPU of ``mask``, this one included and last; with ``wait`` return when all have."""
+        others = mask & self.sched.online & ~(1 << cpu.id)
         if others and cpu.irqs_off:
             raise KernelBug(f"smp_call_function with interrupts off on {cpu.name} at {cpu.engine.now} ns")
         cpu.preempt_count += 1

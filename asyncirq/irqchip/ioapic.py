@@ -165,6 +165,17 @@ class IoApicChip(IrqChip):
                 cost += self.irq_unmask(cpu, data)
         return cost
 
+    def clear_remote_irr(self, data: IrqData) -> None:
+        """Make a pin whose level nobody will end deliver again: masked, it is made an edge and then what it was.
+
+        Linux: __eoi_ioapic_pin() for chips without an EOI register.
+        """
+        low = self.read_low(data.hwirq)
+        if low & REMOTE_IRR:
+            self.write_low(data.hwirq, (low | MASKED) & ~LEVEL)
+            self.write_low(data.hwirq, low | MASKED)
+            self.write_low(data.hwirq, low)
+
     def irq_set_affinity(self, cpu: Cpu, data: IrqData, mask: int, force: bool) -> int:
         """Get a vector on one CPU of ``mask`` and write it into the pin's entry; its mask bit stays as it is."""
         assert data.parent is not None

@@ -230,7 +230,7 @@ class VectorDomain(IrqDomain):
         if self.core.online_mask >> vectors.cpu & 1:
             vectors.move_in_progress = True
         else:
-            self._free_moved(cpu, data, vectors)
+            self.free_moved(cpu, data, vectors)
 
     def _clear(self, cpu: Cpu, data: IrqData, vectors: VectorData) -> None:
         if vectors.vector == NO_VECTOR or vectors.vector == MANAGED_IRQ_SHUTDOWN_VECTOR:
@@ -273,7 +273,7 @@ class VectorDomain(IrqDomain):
             else:
                 self.schedule_cleanup(vectors.prev_cpu, lambda: self._clean_up(data, vectors))
         else:
-            self._free_moved(cpu, data, vectors)
+            self.free_moved(cpu, data, vectors)
 
     def _clean_up(self, data: IrqData, vectors: VectorData) -> None:
         if not self._free_if_quiet(data, vectors):
@@ -288,7 +288,7 @@ class VectorDomain(IrqDomain):
         old = self.core.cpus[vectors.prev_cpu]
         if old.lapic.irr >> vectors.prev_vector & 1:
             return False
-        self._free_moved(old, data, vectors)
+        self.free_moved(old, data, vectors)
         return True
 
     def _send_cleanup(self, cpu: Cpu, dest: int) -> None:
@@ -306,7 +306,8 @@ class VectorDomain(IrqDomain):
             self._cleanup_lists[cpu.id] += again
             self._send_cleanup(cpu, cpu.id)
 
-    def _free_moved(self, cpu: Cpu, data: IrqData, vectors: VectorData) -> None:
+    def free_moved(self, cpu: Cpu, data: IrqData, vectors: VectorData) -> None:
+        """Free the vector that a move has left behind. Trace: vector_free_moved."""
         if self.core.trace is not None:
             self.core.trace.vector_free_moved(cpu, data.irq, vectors.prev_cpu, vectors.prev_vector, vectors.is_managed)
         self._give_back(vectors.prev_cpu, vectors.prev_vector, vectors.is_managed)

@@ -53,7 +53,7 @@ class Balance(PushPull):
 
     def newidle_balance(self, cpu: Cpu, rq: RunQueue) -> bool:
         """Take one waiting fair task from the busiest CPU; return whether there was one. Trace: sched_migrate_task."""
-        busiest = self._busiest(rq)
+        busiest = self._busiest(rq) if self.active >> rq.cpu.id & 1 else None
         if busiest is None:
             return False
         for task in self._movable(busiest, rq):
@@ -84,7 +84,7 @@ class Balance(PushPull):
         idle = rq.curr.is_idle and not rq.nr_running
         interval = len(self.rqs) * MS * (1 if idle else BUSY_FACTOR)
         rq.next_balance = self.engine.now + interval
-        busiest = self._busiest(rq)
+        busiest = self._busiest(rq) if self.active >> rq.cpu.id & 1 else None
         if busiest is None:
             rq.nr_balance_failed = 0
             return

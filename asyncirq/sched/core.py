@@ -13,6 +13,7 @@ from asyncirq.config import KernelConfig
 from asyncirq.costs import Costs
 from asyncirq.errors import UsageError, check_async
 from asyncirq.hw.cpu import Cpu
+from asyncirq.sched.evacuate import Evacuation
 from asyncirq.sched.kthreadd import Kthreadd
 from asyncirq.sched.policy import Policies
 from asyncirq.sched.stop import Stoppers
@@ -22,7 +23,7 @@ from asyncirq.sim.engine import Engine
 from asyncirq.trace.recorder import Recorder
 
 
-class Sched(Wakeups, Policies):
+class Sched(Wakeups, Policies, Evacuation):
     """The scheduler of one machine: a run queue for each CPU, and every task by pid. ``kthreadd`` starts threads for others.
 
     ``stoppers`` stop a CPU, ``deadlines`` holds the deadline class."""
@@ -64,7 +65,8 @@ class Sched(Wakeups, Policies):
             task.allowed = 1 << cpu
             task.percpu = task.pinned = True
         self._set_policy(task, policy, rt_priority, nice)
-        task.cpu = self.cpus[cpu if cpu is not None else (task.allowed & -task.allowed).bit_length() - 1]
+        usable = task.allowed & self.active or task.allowed
+        task.cpu = self.cpus[cpu if cpu is not None else (usable & -usable).bit_length() - 1]
         task.saved_count = 2
         task.sim = self.engine.adopt(self._task_main(task), f"{task.comm}-{pid}")
         task.sim.on_cpu = True

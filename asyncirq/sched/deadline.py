@@ -112,6 +112,10 @@ class Deadlines:
         self.bandwidth += wanted
         task.dl = DlEntity(runtime, deadline, period)
 
+    def fits(self, cpus: int) -> bool:
+        """Tell whether so many CPUs have room for what is admitted. Linux: dl_bw_deactivate()."""
+        return self.bandwidth * 100 <= (LIMIT_PERCENT << 20) * cpus
+
     def release(self, task: Task) -> None:
         """Take the bandwidth of a task back: it exits, or leaves the class."""
         self.bandwidth -= self._share(task)

@@ -97,7 +97,7 @@ class Placement(SchedState):
 
     def _select_cpu(self, cpu: Cpu, task: Task) -> int:
         previous = task.cpu.id
-        allowed = task.allowed
+        allowed = task.allowed if self.active == self.all_cpus else self._heed_hotplug(cpu, task)
         if task.pinned or allowed == 1 << previous:
             return previous
         if not allowed >> previous & 1:
@@ -113,6 +113,26 @@ class Placement(SchedState):
             if allowed >> candidate.cpu.id & 1 and not candidate.nr_running and not candidate.wake_list:
                 return candidate.cpu.id
         return previous
+
+    def usable(self, task: Task) -> int:
+        """Return the CPUs that a task that is bound nowhere may run on now. Linux: is_cpu_allowed()."""
+        return self.online & ~self.dying if task.kthread else self.active
+
+    def _heed_hotplug(self, cpu: Cpu, task: Task) -> int:
+        """Return the CPUs of a task that are usable; if none is left, its affinity is broken, unless it is a kernel thread bound for life.
+
+        Linux: select_fallback_rq(). Trace: printk.
+        """
+        if task.migrate_depth or (task.percpu and task.kthread):
+            return task.allowed
+        left = task.allowed & self.usable(task)
+        if left:
+            return left
+        task.percpu = task.pinned = False
+        task.allowed = self.all_cpus
+        if not task.kthread and self.trace is not None:
+            self.trace.printk(cpu, 4, f"process {task.pid} ({task.comm}) no longer affine to cpu{task.cpu.id}")
+        return self.usable(task)
 
     def _select_rt(self, cpu: Cpu, task: Task, previous: int) -> int:
         """Return where a real-time task becomes ready: where it was, unless it may not preempt there, or should not."""

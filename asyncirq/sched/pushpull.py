@@ -43,7 +43,7 @@ class PushPull(Placement):
         first = rq.rt.first()
         curr = rq.curr.prio if rq.curr.on_rq and not rq.curr.is_idle else NOBODY
         best = min(curr, NOBODY if first is None else first.prio)
-        if old >= best:
+        if old >= best or not self.active >> rq.cpu.id & 1:
             return
         here = 1 << rq.cpu.id
         for other in self.rqs:

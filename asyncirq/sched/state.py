@@ -22,7 +22,8 @@ class SchedState:
     ``send_reschedule(cpu, dest)`` and ``send_wakeup(cpu, dest)`` send the IPIs; the machine sets them. ``count_mask``
     selects the bits of preempt_count that forbid preemption: all of them, except softirq's on PREEMPT_RT.
     ``user_work(task)`` does what a task's ``work`` flags ask for on its way to user mode. ``lockdep`` is the lock validator
-    (``locking.lockdep.Lockdep``) where the kernel has it.
+    (``locking.lockdep.Lockdep``) where the kernel has it. ``active`` is the mask of CPUs that tasks are placed on; those of ``online`` that
+    are not ``dying`` take kernel threads.
     """
 
     send_reschedule: Callable[[Cpu, int], None]
@@ -36,7 +37,8 @@ class SchedState:
         self.costs = costs
         self.trace = trace
         self.all_cpus = (1 << len(cpus)) - 1
-        self.active = self.all_cpus
+        self.active = self.online = self.all_cpus
+        self.dying = 0
         self.isolated = 0
         for n in config.isolcpus:
             self.isolated |= 1 << n

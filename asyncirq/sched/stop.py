@@ -3,8 +3,11 @@
 Each CPU has a thread ``migration/N`` that preempts whatever runs there. It is how a running task is moved off its CPU: once the
 stopper runs, the task does not.
 
-Linux: kernel/stop_machine.c stop_one_cpu(), kernel/sched/stop_task.c; kernel/sched/core.c migration_cpu_stop(). Model: a stopper
-is made when it is first needed.
+To stop the whole machine every stopper comes to a meeting point, preemption off; there all turn interrupts off, then one of them does
+what is to be done, then all go on.
+
+Linux: kernel/stop_machine.c stop_one_cpu(), multi_cpu_stop(), kernel/sched/stop_task.c; kernel/sched/core.c migration_cpu_stop(). Model:
+a stopper is made when it is first needed.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from asyncirq.hw.cpu import Cpu
 from asyncirq.sched.task import SCHED_STOP, TASK_INTERRUPTIBLE, TASK_RUNNING, Task
 from asyncirq.sched.wait import WaitQueue
+from asyncirq.sim.word import Word
 
 if TYPE_CHECKING:
     from asyncirq.sched.core import Sched
@@ -30,6 +34,28 @@ class StopWork:
     def __init__(self, fn: StopFn) -> None:
         self.fn = fn
         self.done = False
+
+
+class Meeting(Word):
+    """A point that a number of CPUs wait at until all are there."""
+
+    __slots__ = ("missing",)
+
+    def __init__(self, name: str, cpus: int) -> None:
+        super().__init__(name)
+        self.missing = cpus
+
+    def ready(self) -> bool:
+        """Tell whether all are there."""
+        return not self.missing
+
+    async def join(self, cpu: Cpu) -> None:
+        """Come to the point, and wait there."""
+        self.missing -= 1
+        if self.missing:
+            await cpu.stall(self)
+        else:
+            self.poke()
 
 
 class Stoppers:
@@ -49,6 +75,35 @@ class Stoppers:
         work = StopWork(fn)
         await self.queue(task, dest, work)
         await self._done.wait_event(task, lambda: work.done)
+
+    async def stop_machine(self, task: Task, mask: int, dest: int, fn: Callable[[Cpu], Coroutine[Any, Any, int]]) -> int:
+        """Run ``await fn(cpu)`` on one CPU while all of ``mask`` stand still with interrupts off; return its result when that is over.
+
+        Raises ``KernelBug`` in atomic context. Trace: sched_waking and sched_switch of each ``migration/N``.
+        """
+        count = mask.bit_count()
+        here, off, done = (Meeting(f"stop_machine {name}", count) for name in ("PREPARE", "DISABLE_IRQ", "RUN"))
+        results: list[int] = []
+
+        async def multi_cpu_stop(cpu: Cpu) -> None:
+            await here.join(cpu)
+            was_off = cpu.irq_disable()
+            await off.join(cpu)
+            if cpu.id == dest:
+                results.append(await fn(cpu))
+            await done.join(cpu)
+            await cpu.irq_restore(was_off)
+
+        works = [StopWork(multi_cpu_stop) for _ in range(count)]
+        # The own stopper may not begin before all others have been asked.
+        task.preempt_disable()
+        waiting = iter(works)
+        for cpu_id in range(len(self._works)):
+            if mask >> cpu_id & 1:
+                await self.queue(task, cpu_id, next(waiting))
+        await task.preempt_enable()
+        await self._done.wait_event(task, lambda: all(work.done for work in works))
+        return results[0]
 
     async def queue(self, task: Task, dest: int, work: StopWork) -> None:
         """Hand a request to a CPU's stopper without waiting. Linux: stop_one_cpu_nowait()."""

@@ -65,7 +65,7 @@ class Bench(Small):
             cpu.lapic.write(LVTT, TSC_DEADLINE | self.config.vectors.local_timer)
             if daemons:
                 self.threads.spawn(cpu)
-                self.irq_works.spawn(cpu)
+                self.irq_works.spawn(self.threads.smpboot, cpu)
             if tick:
                 self.tick.start(cpu)
 
