@@ -21,6 +21,7 @@ from asyncirq.trace.names import latency_flags
 from asyncirq.trace.reader import read_jsonl
 from asyncirq.trace.record import Record, tag_of
 from asyncirq.trace.sinks import FileSink, MemorySink
+from tests.monitor_rule import refused
 
 _WANTED: Final[dict[type[Record], str]] = {kind: tag_of(kind) for kind in (SoftirqRaise, SoftirqEntry, SoftirqExit, SchedSwitch)}
 
@@ -69,8 +70,11 @@ def softirq_rule(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(MemorySink, "__init__", remember)
     monkeypatch.setattr(FileSink, "__init__", remember_file)
     yield
+    marker = request.node.get_closest_marker("monitor_rule")
     for sink in made:
         assert check_records(sink.records, "plain timers" in said).wrong == []
+        wrong = refused(sink.records, marker.args if marker is not None else ())
+        assert not wrong, wrong[0]
     for path in files:
         if path.is_file():
             assert check_records(read_jsonl(path), "plain timers" in said).wrong == []

@@ -235,6 +235,7 @@ async def test_thread_started_in_the_middle_wakes_a_halted_cpu() -> None:
         assert max(when for when, _ in started) < ms(3) + us(5)
 
 
+@pytest.mark.monitor_rule("stall")  # asked for by no task: its thread is started by hand, without a waker
 @smp
 @plain
 async def test_irq_thread_requested_in_the_middle_serves_the_first_interrupt() -> None:

@@ -83,6 +83,7 @@ def test_no_soft_lockup_of_what_gives_way_or_runs_in_user_mode() -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.monitor_rule("stall")  # a thread is kept from its CPU for 8 s
 def test_the_stopper_gets_past_what_kept_the_watchdog_thread_away() -> None:
     """A FIFO 99 task in the kernel gives way to the stop class alone."""
 

@@ -162,6 +162,7 @@ def test_a_scheduler_that_is_entered_twice_is_caught() -> None:
     assert {"sco", "sts", "snep", "R9"} & refused(spoil, preemption="full") >= {"sts", "R9"}
 
 
+@pytest.mark.monitor_rule("opid", "R11")
 def test_a_wake_up_with_interrupts_on_is_caught() -> None:
     def spoil(m: Machine) -> None:
         async def careless(task: Task) -> None:
