@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from asyncirq.arch.apic import ApicArch
     from asyncirq.arch.arm64 import Arm64
     from asyncirq.arch.base import Arch
-    from asyncirq.irqchip.gic import GicV2
-    from asyncirq.irqchip.gic_v3 import GicV3
+    from asyncirq.arch.gic_v2 import GicV2Arch
+    from asyncirq.arch.gic_v3 import GicV3Arch
 
 ControllerStep = tuple[str, str, Callable[[Cpu], int]]
 """A step of the controller's own: ``"prepare"`` or ``"starting"``, its name, its startup."""
@@ -147,38 +147,32 @@ class Arm64SmpOps(SmpOps):
 class GicV3SmpOps(Arm64SmpOps):
     """CPUs with redistributors. The steps are those that the driver has registered. Linux: irq-gic-v3.c gic_smp_init()."""
 
+    arch: GicV3Arch
+
     def steps(self) -> Sequence[ControllerStep]:
         """Return the two steps of the driver."""
-        check, starting = self.gic.callbacks[:2]
+        check, starting = self.arch.gic.callbacks[:2]
         return (("prepare", check, self.gic_check_rdist), ("starting", starting, self.gic_starting_cpu))
-
-    @property
-    def gic(self) -> GicV3:
-        """Return the driver."""
-        return self.arch.gic  # type: ignore[return-value]
 
     def gic_check_rdist(self, cpu: Cpu) -> int:
         """Look for the redistributor of a CPU that is to come: 0 or -ENODEV."""
-        return self.gic.check(cpu)
+        return self.arch.gic.check(cpu)
 
     def gic_starting_cpu(self, cpu: Cpu) -> int:
         """Set up the GIC of a CPU that comes."""
-        return self.gic.cpu_init(cpu)
+        return self.arch.gic.cpu_init(cpu)
 
 
 class GicV2SmpOps(Arm64SmpOps):
     """CPUs behind one distributor. Linux: irq-gic.c gic_smp_init()."""
 
+    arch: GicV2Arch
+
     def steps(self) -> Sequence[ControllerStep]:
         """Return the step of the driver."""
-        return (("starting", self.gic.callbacks[0], self.gic_starting_cpu),)
-
-    @property
-    def gic(self) -> GicV2:
-        """Return the driver of the root."""
-        return self.arch.gic  # type: ignore[return-value]
+        return (("starting", self.arch.gic.callbacks[0], self.gic_starting_cpu),)
 
     def gic_starting_cpu(self, cpu: Cpu) -> int:
         """Set up the GIC of a CPU that comes."""
-        self.gic.cpu_init(cpu)
+        self.arch.gic.cpu_init(cpu)
         return 0
