@@ -44,7 +44,23 @@ RULE_EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
 """(path, rule): the reason why this file may."""
 
 MODEL: Final = frozenset(
-    ["sim", "hw", "sched", "locking", "bottom_half", "irq", "irqchip", "entry", "drivers", "machine", "devices", "board", "arch"]
+    [
+        "sim",
+        "hw",
+        "sched",
+        "locking",
+        "bottom_half",
+        "irq",
+        "irqchip",
+        "entry",
+        "drivers",
+        "machine",
+        "devices",
+        "board",
+        "arch",
+        "firmware",
+        "hotplug",
+    ]
 )
 INTEGER: Final = MODEL | frozenset(["units", "errors", "costs", "config", "invariants"])
 HOST_MODULES: Final = frozenset(

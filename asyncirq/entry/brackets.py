@@ -28,7 +28,7 @@ class Brackets:
         self._depth = self.sched.config.hardirq_depth * HARDIRQ_OFFSET
         self._mask = self.sched.count_mask
         if self.sched.lazy:
-            self.irq_exit = self._irq_exit_lazily  # type: ignore[method-assign]
+            self.irq_exit = self._irq_exit_lazily  # type: ignore[method-assign]  # at set-up: others pay nothing
         self.exit_work = ExitWork(self.sched)
         self.signals = SignalDelivery(self.exit_work)
 

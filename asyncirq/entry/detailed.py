@@ -62,7 +62,7 @@ class Detailed(Entry):
             cpu.system.push = self.code.push_exception
         self._take_next = self.sched._take_next
         if config.stacks.end_check:
-            self.sched._take_next = self._schedule_debug  # type: ignore[method-assign]
+            self.sched._take_next = self._schedule_debug  # type: ignore[method-assign]  # at set-up: others pay nothing
 
     def install(self, idt: Idt) -> None:
         """Fill the gates, and lead each of them through the entry code."""

@@ -14,7 +14,7 @@ An exception's entry has three options: whether the CPU pushed an error code, wh
 whether its IST pointer moves while it runs (``shift_ist``), which needs the second: nothing else returns on the same stack.
 
 Linux: arch/x86/entry/entry_64.S of 4.x, arch/i386/kernel/entry.S and irq.c of 2.6. Trace: entry_step for each step.
-"""  # noqa: E501
+"""  # noqa: E501  # a row of a table is one line
 
 from __future__ import annotations
 

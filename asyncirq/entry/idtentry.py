@@ -11,7 +11,7 @@
 
 Linux: arch/x86/entry/entry_64.S, arch/x86/include/asm/idtentry.h, kernel/entry/common.c.
 Trace: entry_step for each step.
-"""  # noqa: E501
+"""  # noqa: E501  # a row of a table is one line
 
 from __future__ import annotations
 

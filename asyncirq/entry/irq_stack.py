@@ -10,7 +10,7 @@ follow; the stack pointer is loaded; the function runs; the old pointer is poppe
 | ``none`` | never: handlers use the stack of whom they interrupt |
 
 Linux: arch/x86/include/asm/irq_stack.h, arch/x86/kernel/irq_32.c; before 5.8 the ENTER_IRQ_STACK macro of arch/x86/entry/entry_64.S.
-"""  # noqa: E501
+"""  # noqa: E501  # a row of a table is one line
 
 from __future__ import annotations
 

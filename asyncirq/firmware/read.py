@@ -22,7 +22,8 @@ END_NODE: Final = 2
 PROP: Final = 3
 NOP: Final = 4
 END: Final = 9
-_HEADER: Final = struct.Struct(">10I")
+_HEADER: Final = ">10I"
+_HEADER_SIZE: Final = 40
 
 
 def read_devicetree(path: str | Path) -> DeviceTree:
@@ -65,7 +66,7 @@ class _Flattened:
     """A flattened tree under way: ``at`` is the offset of the next token."""
 
     def __init__(self, data: bytes) -> None:
-        magic, size, self.at, self.strings, _, version, oldest, *_ = _HEADER.unpack_from(data)
+        magic, size, self.at, self.strings, _, version, oldest, *_ = struct.unpack_from(_HEADER, data)
         if magic != MAGIC or size > len(data) or oldest > VERSION:
             raise ValueError(f"magic {magic:#x}, version {version}, {size} bytes of {len(data)}")
         self.data = data
@@ -127,7 +128,7 @@ def to_dtb(tree: DeviceTree) -> bytes:
 
     put(tree.root)
     body.extend(struct.pack(">I", END))
-    start = _HEADER.size + 16  # one empty entry in the list of reserved memory
+    start = _HEADER_SIZE + 16  # one empty entry in the list of reserved memory
     total = start + len(body) + len(strings)
-    head = _HEADER.pack(MAGIC, total, start, start + len(body), _HEADER.size, VERSION, 16, 0, len(strings), len(body))
+    head = struct.pack(_HEADER, MAGIC, total, start, start + len(body), _HEADER_SIZE, VERSION, 16, 0, len(strings), len(body))
     return head + bytes(16) + bytes(body) + bytes(strings)
