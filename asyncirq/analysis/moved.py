@@ -11,11 +11,10 @@ from __future__ import annotations
 from typing import Final
 
 from asyncirq.analysis.event import Event
+from asyncirq.analysis.names import HRTIMER, RCU
 from asyncirq.analysis.ops import Arrival, Fields, HandlerBody, Raise, SoftBody
 from asyncirq.analysis.walk import CpuState, Frame, Moved, Owner, PendingRaise, Walk, number
 
-RCU: Final = 9
-HRTIMER: Final = 8
 _RCU_FIELDS: Final[Fields] = {"vec": RCU, "action": "RCU"}
 _COMM_LENGTH: Final = 15
 

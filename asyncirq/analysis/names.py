@@ -12,6 +12,7 @@ TIMER: Final = 1
 NET_TX: Final = 2
 NET_RX: Final = 3
 HRTIMER: Final = 8
+RCU: Final = 9
 
 TIMER_LINES: Final = frozenset({"arch_timer"})
 """Names of device lines that are a CPU's own timer, where it has no vector of its own (arm64)."""

@@ -128,7 +128,6 @@ class Task(Thread):
         "normal_prio",
         "on_rq",
         "pcount",
-        "pending_stop",
         "percpu",
         "pi_waiters",
         "policy",
@@ -165,7 +164,6 @@ class Task(Thread):
         self.kthread = False
         self.percpu = False
         self.exited = False
-        self.pending_stop = False
         self.migrate_depth = 0
         self.allowed = sched.all_cpus & ~sched.isolated or sched.all_cpus
         self.policy = SCHED_NORMAL

@@ -186,7 +186,7 @@ def _report(source: Source, predictions: list[KernelPrediction], reals: list[Rea
         target=_match(predictions, against.path).target.name if against is not None else None,
         notes=[
             *_clock_notes(source, reals),
-            *(f"{source.notes[what]} times in the capture: {what}" for what in sorted(source.notes)),
+            *_misfits(source),
             *_short(lines),
         ],
     )

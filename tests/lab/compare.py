@@ -201,12 +201,8 @@ def _last_begin(rows: Sequence[Row]) -> int:
     return next(row.ts for row in reversed(rows) if BEGIN.match(row.what))
 
 
-def _since(rows: list[Row], what: str) -> list[Row]:
-    return next((rows[i:] for i, row in enumerate(rows) if row.what.startswith(what)), [])
-
-
-def outcome(kernel: Kernel, case: str, since: str = "") -> Outcome:
-    """Run a case on the model of a captured kernel and compare, from the first event on that begins with ``since``.
+def outcome(kernel: Kernel, case: str) -> Outcome:
+    """Run a case on the model of a captured kernel and compare.
 
     Raises ``LookupError`` for a case that is not expressed.
     """
@@ -220,10 +216,10 @@ def outcome(kernel: Kernel, case: str, since: str = "") -> Outcome:
 
     def rows_on_model(past: Past, places: dict[Shot, int]) -> list[Row]:
         records = Bench(kernel.config, kernel.cpus, places, past, group.costs, delays).run(case, program)
-        return _since(group.order(group.clean(rows_of(records, more=group.words), group.own)), since)
+        return group.order(group.clean(rows_of(records, more=group.words), group.own))
 
     captured = cases[case]
-    real = _since(group.order(group.clean(captured, group.own)), since)
+    real = group.order(group.clean(captured, group.own))
     outcomes = []
     for past in group.pasts(captured):
         rows, placed = place(real, partial(rows_on_model, past))

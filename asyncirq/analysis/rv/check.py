@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -25,7 +25,8 @@ class MonitorResult(msgspec.Struct):
 class Checker:
     """Monitors at work on one stream of events; ``counted``: the kernel counts how often preemption is off."""
 
-    def __init__(self, monitors: Iterable[Monitor], counted: bool = True) -> None:
+    def __init__(self, monitors: Sequence[Monitor], counted: bool = True) -> None:
+        self._monitors = monitors
         self._counted = counted
         self._translator = Translator()
         self._automata = [(Runner(one), one) for one in monitors if isinstance(one, Automaton)]
@@ -50,10 +51,10 @@ class Checker:
                 if wrong is not None:
                     self._found[id(model)].append(wrong)
 
-    def results(self, monitors: Iterable[Monitor]) -> list[MonitorResult]:
-        """Return what each of the monitors said, in their order."""
+    def results(self) -> list[MonitorResult]:
+        """Return what each monitor said, in their order."""
         seen = {id(model): runner.seen for runner, model in self._runners} | self._seen
-        return [MonitorResult(one, seen[id(one)], self._found[id(one)]) for one in monitors]
+        return [MonitorResult(one, seen[id(one)], self._found[id(one)]) for one in self._monitors]
 
 
 def _lacks(monitor: Monitor, there: set[str], capture: Capture) -> tuple[str, ...]:
@@ -80,5 +81,5 @@ def check_capture(capture: Capture, monitors: Sequence[Monitor] = (*MONITORS, *R
     checker = Checker(able, depths != {False})
     for event in capture.events:
         checker.feed(event)
-    said = {id(result.monitor): result for result in checker.results(able)}
+    said = {id(result.monitor): result for result in checker.results()}
     return [said.get(id(one)) or MonitorResult(one, 0, [], lacks[id(one)]) for one in monitors]
