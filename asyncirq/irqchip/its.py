@@ -155,6 +155,7 @@ class ItsDomain(IrqDomain):
         lpi: LpiData = data.chip_data
         self.driver.configure(lpi, enabled=False)
         self.driver.send(cmd.event_command(cmd.DISCARD, lpi.device, lpi.event), cmd.sync(lpi.cpu))
+        lpi.cpu = -1
 
 
 class ItsChip(IrqChip):
@@ -181,9 +182,11 @@ class ItsChip(IrqChip):
         found = mask if force else mask & self.driver.gic.core.online_mask
         if not found:
             return -22
-        if not found >> lpi.cpu & 1 or lpi.cpu < 0:
+        if lpi.cpu < 0:
+            return 0  # not mapped: the line keeps its mask, and activation looks at it
+        if not found >> lpi.cpu & 1:
             old, lpi.cpu = lpi.cpu, (found & -found).bit_length() - 1
-            self.driver.send(cmd.movi(lpi.device, lpi.event, lpi.cpu), cmd.sync(max(old, 0)))
+            self.driver.send(cmd.movi(lpi.device, lpi.event, lpi.cpu), cmd.sync(old))
         data.desc.effective_affinity = 1 << lpi.cpu
         return 0
 

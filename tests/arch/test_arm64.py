@@ -200,3 +200,26 @@ def test_request_under_way_is_dropped_when_the_wire_is_let_go(controller: str) -
             assert story(m.records, "gic_pend", "gic_iar") == []
 
     run(main)
+
+
+@pytest.mark.parametrize("controller", GICS)
+def test_a_message_that_nobody_has_requested_yet_may_be_sent_elsewhere(controller: str) -> None:
+    served: list[int] = []
+
+    async def main() -> None:
+        async with Machine(2, "linux-6.12", controller=controller) as m:
+            msi = m.msi("card")
+
+            async def handler(cpu: Cpu, irq: int, dev_id: object) -> IrqReturn:
+                served.append(cpu.id)
+                return IRQ_HANDLED
+
+            for mask in (0b10, 0b01):
+                await m.irq.irq_set_affinity(None, msi.irq, mask)
+                await m.irq.request_irq(None, msi.irq, handler, 0, "card", m)
+                msi.send(0)
+                await m.run_for(us(100))
+                await m.irq.free_irq(None, msi.irq, m)
+
+    run(main)
+    assert served == [1, 0]
